@@ -1,0 +1,22 @@
+"""The exceptions of hessop. Each message says what came, what was expected and the way out."""
+
+from __future__ import annotations
+
+__all__ = ["MissingDerivativeError", "NonFiniteError", "NotTracedError"]
+
+
+class NonFiniteError(ValueError):
+    """A NaN or an infinity where only finite numbers make sense.
+
+    Raised for a value, a gradient, a product or a vector that is not finite. The message names the
+    place where it appeared first. It is not a `numpy.linalg.LinAlgError`, which some of SciPy's
+    optimizers swallow.
+    """
+
+
+class NotTracedError(TypeError):
+    """The function's result cannot be differentiated: it left the graph, or is not a number."""
+
+
+class MissingDerivativeError(NotImplementedError):
+    """autograd has no rule to differentiate a primitive in the mode that was asked for."""

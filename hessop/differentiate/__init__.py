@@ -1,0 +1,1 @@
+"""A function and a point -> closures for linear maps."""

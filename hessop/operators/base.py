@@ -1,0 +1,415 @@
+"""The contract with SciPy, kept in one place for every operator of hessop.
+
+SciPy's `LinearOperator` hands over whatever it was given: integers, complex numbers, columns of
+shape (n, 1), probes of zeros; and SciPy 1.18 asks other things of a subclass than 1.17 did. Here all
+of it is brought to one form, so that an operator has to say only what its product is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from hessop._errors import NonFiniteError
+from hessop._progress import progress_bar
+
+__all__ = ["BaseOperator", "SubmatrixOperator"]
+
+# Columns of an identity matrix multiplied at once where a whole matrix is asked for.
+_BLOCK_COLUMNS = 64
+
+
+class BaseOperator(LinearOperator):  # type: ignore[misc]
+    """A real matrix known by its products with vectors.
+
+    A subclass gives `_product`, and where the matrix is not symmetric `_adjoint_product`; where a
+    block of columns can be multiplied faster than one by one, also `_block_product` and
+    `_adjoint_block_product`. Each gets finite real arrays of the operator's dtype, must not change
+    or keep them, and returns a fresh array.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float64 or float32; products are returned in it.
+    shape : (int, int)
+    symmetric : bool
+        A symmetric operator is its own transpose and adjoint.
+    """
+
+    #: How error messages call it.
+    symbol = "A"
+
+    def __init__(self, dtype: Any, shape: tuple[int, int], *, symmetric: bool) -> None:
+        super().__init__(np.dtype(dtype), shape)
+        self.symmetric = symmetric
+        self._n_matvec = 0
+        self._counting = threading.Lock()
+
+    # --- what a subclass says ---------------------------------------------------------------------
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
+        if not self.symmetric:
+            raise NotImplementedError
+        return self._product(u)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return _by_columns(self._product, V, self.shape[0])
+
+    def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
+        return _by_columns(self._adjoint_product, U, self.shape[1])
+
+    # --- what SciPy asks --------------------------------------------------------------------------
+
+    def _matvec(self, x: Any) -> np.ndarray:
+        return self._multiply(self._product, _vector(x), self.shape[0])
+
+    def _rmatvec(self, x: Any) -> np.ndarray:
+        return self._multiply(self._adjoint_product, _vector(x), self.shape[1])
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        return self._multiply(self._block_product, _block(X), self.shape[0])
+
+    def _rmatmat(self, X: Any) -> np.ndarray:
+        return self._multiply(self._adjoint_block_product, _block(X), self.shape[1])
+
+    def _adjoint(self) -> LinearOperator:
+        return self if self.symmetric else super()._adjoint()
+
+    def _transpose(self) -> LinearOperator:
+        return self if self.symmetric else super()._transpose()
+
+    def _multiply(
+        self, product: Callable[[np.ndarray], np.ndarray], V: np.ndarray, rows: int
+    ) -> np.ndarray:
+        if V.dtype.kind == "c":
+            real, imaginary = (self._multiply(product, part, rows) for part in (V.real, V.imag))
+            result: np.ndarray = real + imaginary * np.array(1j, dtype=np.complex64)
+            return result
+        if V.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{self.symbol} @ v: v has dtype {V.dtype}, expected real or complex numbers."
+            )
+        V = V.astype(self.dtype, copy=False)
+        if not _all_finite(V):
+            raise NonFiniteError(
+                f"{self.symbol} @ v: v has {_first_bad(V)}, expected finite numbers. Look at what "
+                "v was computed from; in a solver, it has broken down or diverged."
+            )
+        if not V.any():  # SciPy probes with zeros for the dtype of a product
+            return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
+        result = product(V)
+        self._count(1 if V.ndim == 1 else V.shape[1])
+        if not _all_finite(result):
+            raise NonFiniteError(
+                f"{self.symbol} @ v has {_first_bad(result)}, though v is finite. {self._suspect()}"
+            )
+        return result
+
+    def _suspect(self) -> str:
+        return "The operator itself is not finite."
+
+    def _count(self, columns: int) -> None:
+        with self._counting:
+            self._n_matvec += columns
+
+    # --- shapes, refused in words -----------------------------------------------------------------
+
+    def matvec(self, x: Any) -> Any:
+        """``A @ x`` for x of shape (n,), or one column (n, 1). See `scipy.sparse.linalg`."""
+        return super().matvec(self._of_length(x, self.shape[1]))
+
+    def rmatvec(self, x: Any) -> Any:
+        """``A.T @ x`` for x of shape (m,), or one column (m, 1). See `scipy.sparse.linalg`."""
+        return super().rmatvec(self._of_length(x, self.shape[0]))
+
+    def matmat(self, X: Any) -> Any:
+        """``A @ X`` for a block X of k columns, shape (n, k). See `scipy.sparse.linalg`."""
+        return super().matmat(self._of_length(X, self.shape[1]))
+
+    def rmatmat(self, X: Any) -> Any:
+        """``A.T @ X`` for a block X of k columns, shape (m, k). See `scipy.sparse.linalg`."""
+        return super().rmatmat(self._of_length(X, self.shape[0]))
+
+    def dot(self, x: Any) -> Any:
+        """``A @ x`` with a vector, a block of columns, an operator or a number."""
+        if np.isscalar(x):
+            return super().dot(self._own_scalar(x))
+        if isinstance(x, LinearOperator):
+            return super().dot(x)
+        return super().dot(self._of_length(x, self.shape[1]))
+
+    def _of_length(self, x: Any, n: int) -> Any:
+        if issparse(x):
+            raise TypeError(
+                f"{self.symbol} @ X: X is sparse, expected a dense vector or block. Use "
+                "X.toarray(), or compose operators with scipy.sparse.linalg.aslinearoperator(X)."
+            )
+        x = np.asanyarray(x)
+        if x.ndim in (1, 2) and x.shape[0] == n:
+            return x
+        came = f"{x.shape[0]} entries" if x.ndim == 1 else f"shape {x.shape}"
+        way_out = " Transpose it." if x.ndim == 2 and x.shape[1] == n else ""
+        raise ValueError(
+            f"{self.symbol} @ v: v has {came}, expected {n}{self._meaning_of(n)}, "
+            f"as shape ({n},) or, for k columns, ({n}, k).{way_out}"
+        )
+
+    def _meaning_of(self, n: int) -> str:
+        return ""
+
+    # --- algebra ----------------------------------------------------------------------------------
+
+    def __rmul__(self, x: Any) -> Any:
+        return super().__rmul__(self._own_scalar(x))
+
+    def __truediv__(self, x: Any) -> Any:
+        return self * (1.0 / x) if np.isscalar(x) else super().__truediv__(x)
+
+    def __neg__(self) -> LinearOperator:
+        return self * -1.0
+
+    def __add__(self, x: Any) -> Any:
+        return super().__add__(self._as_operator(x))
+
+    def __radd__(self, x: Any) -> Any:
+        return self._as_operator(x) + self
+
+    def __sub__(self, x: Any) -> Any:
+        return self + -self._as_operator(x)
+
+    def __rsub__(self, x: Any) -> Any:
+        return self._as_operator(x) + -self
+
+    def _own_scalar(self, x: Any) -> Any:
+        # SciPy 1.17 takes a Python float for float64, and with it makes a float32 operator float64.
+        if np.isscalar(x) and np.isrealobj(x) and not isinstance(x, str | bytes):
+            return self.dtype.type(x)
+        return x
+
+    def _as_operator(self, x: Any) -> LinearOperator:
+        if isinstance(x, LinearOperator):
+            return x
+        if np.ndim(x) != 2 and not issparse(x):
+            raise TypeError(
+                f"{self.symbol} + x: x is a {type(x).__name__}, expected an operator or a matrix. "
+                f"For a shift, add x * scipy.sparse.eye_array({self.shape[0]})."
+            )
+        return aslinearoperator(x)
+
+    # --- what every operator answers to -----------------------------------------------------------
+
+    @property
+    def n_matvec(self) -> int:
+        """How many columns were multiplied so far; a complex column counts as two."""
+        return self._n_matvec
+
+    def quadratic_form(self, v: Any) -> Any:
+        """The curvature along v: ``vᵀ A v``.
+
+        Parameters
+        ----------
+        v : array_like, shape (n,) or (n, k)
+            One direction, or a block of them. Conjugated on the left where complex.
+
+        Returns
+        -------
+        float or ndarray, shape (k,)
+
+        Raises
+        ------
+        ValueError
+            When the operator is not square, or v has not n rows.
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import hessian_operator
+        >>> H = hessian_operator(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
+        >>> H.quadratic_form([1.0, 1.0])
+        18.0
+        """
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"quadratic_form needs a square operator; this one is {self.shape}.")
+        v = self._of_length(v, self.shape[1])
+        form = np.sum(np.conj(v) * (self @ v), axis=0)
+        # vᴴ A v is real for a symmetric A, up to rounding.
+        form = form.real if self.symmetric else form
+        return form.item() if form.ndim == 0 else form
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The exact diagonal, by one product with each unit vector.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        ndarray, shape (min(m, n),)
+        """
+        result = np.empty(min(self.shape), dtype=self.dtype)
+        for start, stop, columns in self._columns(result.size, progress, "diagonal"):
+            result[start:stop] = np.diagonal(columns[start:stop])
+        return result
+
+    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
+        """The whole matrix, by one product with each unit vector.
+
+        Parameters
+        ----------
+        symmetrize : bool
+            Return ``(A + Aᵀ) / 2``: without it, a Hessian is symmetric only up to rounding.
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        ndarray, shape (m, n)
+        """
+        result = np.empty(self.shape, dtype=self.dtype)
+        for start, stop, columns in self._columns(self.shape[1], progress, "to_dense"):
+            result[:, start:stop] = columns
+        if symmetrize and self.shape[0] != self.shape[1]:
+            raise ValueError(f"symmetrize needs a square operator; this one is {self.shape}.")
+        return (result + result.T) / 2 if symmetrize else result
+
+    def _columns(
+        self, count: int, progress: bool, name: str
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        with progress_bar(progress, count, desc=name, unit="product") as bar:
+            for start in range(0, count, _BLOCK_COLUMNS):
+                stop = min(start + _BLOCK_COLUMNS, count)
+                units = np.zeros((self.shape[1], stop - start), dtype=self.dtype)
+                units[np.arange(start, stop), np.arange(stop - start)] = 1.0
+                yield start, stop, self.matmat(units)
+                if bar is not None:
+                    bar.update(stop - start)
+
+    def block(self, rows: Any, cols: Any) -> SubmatrixOperator:
+        """The submatrix ``A[rows][:, cols]`` as an operator.
+
+        Parameters
+        ----------
+        rows, cols : slice, array_like of int, or array_like of bool
+            Each entry at most once.
+
+        Returns
+        -------
+        SubmatrixOperator
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import hessian_operator
+        >>> H = hessian_operator(lambda x: x[0] * x[1] ** 2, np.array([1.0, 3.0]))
+        >>> H.block([0], [1]).to_dense()
+        array([[6.]])
+        """
+        return SubmatrixOperator(self, rows, cols)
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        facts = ", ".join([*self._facts(), str(self.dtype), f"{self.n_matvec} products"])
+        return f"<{m}x{n} {type(self).__name__} {facts}>"
+
+    def _facts(self) -> tuple[str, ...]:
+        return ()
+
+
+class SubmatrixOperator(BaseOperator):
+    """Some rows and columns of another operator; each product is one of the whole.
+
+    Parameters
+    ----------
+    parent : BaseOperator
+    rows, cols : slice, array_like of int, or array_like of bool
+    """
+
+    symbol = "block"
+
+    def __init__(self, parent: BaseOperator, rows: Any, cols: Any) -> None:
+        self.parent = parent
+        self.rows = _indices(rows, parent.shape[0], "rows")
+        self.cols = _indices(cols, parent.shape[1], "cols")
+        symmetric = parent.symmetric and np.array_equal(self.rows, self.cols)
+        super().__init__(parent.dtype, (self.rows.size, self.cols.size), symmetric=symmetric)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        whole = np.zeros((self.parent.shape[1], *V.shape[1:]), dtype=self.dtype)
+        whole[self.cols] = V
+        return np.asarray(self.parent.dot(whole))[self.rows]
+
+    def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
+        whole = np.zeros((self.parent.shape[0], *U.shape[1:]), dtype=self.dtype)
+        whole[self.rows] = U
+        return np.asarray(self.parent.T.dot(whole))[self.cols]
+
+    _product = _block_product
+    _adjoint_product = _adjoint_block_product
+
+    def _facts(self) -> tuple[str, ...]:
+        return (f"of {self.parent!r}",)
+
+
+def _vector(x: Any) -> np.ndarray:
+    # SciPy 1.17 passes (n,) and (n, 1). From 1.18 also (..., n), which a Hessian does not need.
+    x = np.asarray(x)
+    if x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 1):
+        return x.reshape(-1)
+    raise ValueError(f"A @ v: v has shape {x.shape}, expected one vector (n,). Use matmat.")
+
+
+def _block(X: Any) -> np.ndarray:
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"A @ V: V has shape {X.shape}, expected a block of columns (n, k).")
+    return X
+
+
+def _by_columns(
+    product: Callable[[np.ndarray], np.ndarray], V: np.ndarray, rows: int
+) -> np.ndarray:
+    result = np.empty((rows, V.shape[1]), dtype=V.dtype)
+    for j, v in enumerate(np.ascontiguousarray(V.T)):
+        result[:, j] = product(v)
+    return result
+
+
+def _all_finite(x: np.ndarray) -> bool:
+    # A sum of squares is finite only if all are, and costs a fraction of isfinite(x).all(); it may
+    # overflow where x is large, so only then every entry is looked at.
+    flat = x.reshape(-1)
+    return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(x).all())
+
+
+def _first_bad(x: np.ndarray) -> str:
+    bad = np.argwhere(~np.isfinite(x))
+    entry = tuple(int(i) for i in bad[0])
+    where = entry[0] if len(entry) == 1 else entry
+    return f"{x[entry]} at entry {where} ({len(bad)} of {x.size} entries are not finite)"
+
+
+def _indices(which: Any, n: int, name: str) -> np.ndarray:
+    if isinstance(which, slice):
+        return np.arange(n)[which]
+    which = np.atleast_1d(which)
+    if which.dtype == bool and which.shape == (n,):
+        return np.flatnonzero(which)
+    if which.ndim != 1 or which.dtype.kind not in "iu" or np.any((which < -n) | (which >= n)):
+        raise IndexError(
+            f"block: {name} is {which.dtype} of shape {which.shape}, expected a slice, a mask of "
+            f"{n}, or integers from {-n} to {n - 1}."
+        )
+    which = which.astype(np.intp) % n
+    if np.unique(which).size != which.size:
+        raise IndexError(f"block: {name} names an entry twice, expected each at most once.")
+    return which
