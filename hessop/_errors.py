@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["MissingDerivativeError", "NonFiniteError", "NotTracedError"]
+from typing import Any
+
+__all__ = ["MissingDerivativeError", "NonFiniteError", "NotTracedError", "name_of"]
 
 
 class NonFiniteError(ValueError):
@@ -20,3 +22,8 @@ class NotTracedError(TypeError):
 
 class MissingDerivativeError(NotImplementedError):
     """autograd has no rule to differentiate a primitive in the mode that was asked for."""
+
+
+def name_of(fun: Any) -> str:
+    """How messages call a function: by its name, or that of its type (a partial, an instance)."""
+    return str(getattr(fun, "__name__", type(fun).__name__))

@@ -38,7 +38,8 @@ def difference_step(x: np.ndarray, v: np.ndarray, *, central: bool = True) -> fl
     """
     eps = float(np.finfo(x.dtype).eps)
     scale = 1.0 + float(np.linalg.norm(x))
-    return scale * (np.cbrt(eps) if central else np.sqrt(eps)) / float(np.linalg.norm(v))
+    balanced: float = eps ** (1 / 3 if central else 1 / 2)
+    return scale * balanced / float(np.linalg.norm(v))
 
 
 def difference_product(
@@ -69,10 +70,12 @@ def difference_product(
     """
     step = np.asarray(h * v, dtype=x.dtype)
     ahead = _finite_gradient(grad, x + step)
-    if at_x is not None:
-        return (ahead - at_x) / x.dtype.type(h)
-    behind = _finite_gradient(grad, x - step)
-    return (ahead - behind) / x.dtype.type(2 * h)
+    if at_x is None:
+        behind, width = _finite_gradient(grad, x - step), 2 * h
+    else:
+        behind, width = at_x, h
+    slope: np.ndarray = (ahead - behind) / x.dtype.type(width)
+    return slope
 
 
 def difference_error(

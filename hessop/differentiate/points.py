@@ -12,10 +12,8 @@ import numpy as np
 from hessop._errors import NotTracedError
 from hessop.differentiate.autograd import (
     Product,
-    Recording,
     forward_over_reverse,
     gradient,
-    record,
     reverse_over_forward,
     reverse_over_reverse,
 )
@@ -24,6 +22,7 @@ from hessop.differentiate.finite_difference import (
     difference_product,
     difference_step,
 )
+from hessop.differentiate.recording import Recording, record
 from hessop.params import Layout
 
 __all__ = ["MODES", "AutogradPoint", "DifferencePoint", "Point", "differentiate_at", "plain_value"]

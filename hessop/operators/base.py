@@ -1,8 +1,8 @@
 """The contract with SciPy, kept in one place for every operator of hessop.
 
 SciPy's `LinearOperator` hands over whatever it was given: integers, complex numbers, columns of
-shape (n, 1), probes of zeros; and SciPy 1.18 asks other things of a subclass than 1.17 did. Here all
-of it is brought to one form, so that an operator has to say only what its product is.
+shape (n, 1), probes of zeros; and SciPy 1.18 asks other things of a subclass than 1.17 did. Here
+all of it is brought to one form, so that an operator has to say only what its product is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from hessop._errors import NonFiniteError
 from hessop._progress import progress_bar
+from hessop.operators.checks import (
+    all_finite,
+    as_block,
+    as_vector,
+    by_columns,
+    first_bad,
+    indices,
+)
 
 __all__ = ["BaseOperator", "SubmatrixOperator"]
 
@@ -24,7 +32,7 @@ __all__ = ["BaseOperator", "SubmatrixOperator"]
 _BLOCK_COLUMNS = 64
 
 
-class BaseOperator(LinearOperator):  # type: ignore[misc]
+class BaseOperator(LinearOperator):
     """A real matrix known by its products with vectors.
 
     A subclass gives `_product`, and where the matrix is not symmetric `_adjoint_product`; where a
@@ -61,24 +69,24 @@ class BaseOperator(LinearOperator):  # type: ignore[misc]
         return self._product(u)
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return _by_columns(self._product, V, self.shape[0])
+        return by_columns(self._product, V, self.shape[0])
 
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
-        return _by_columns(self._adjoint_product, U, self.shape[1])
+        return by_columns(self._adjoint_product, U, self.shape[1])
 
     # --- what SciPy asks --------------------------------------------------------------------------
 
     def _matvec(self, x: Any) -> np.ndarray:
-        return self._multiply(self._product, _vector(x), self.shape[0])
+        return self._multiply(self._product, as_vector(x), self.shape[0])
 
     def _rmatvec(self, x: Any) -> np.ndarray:
-        return self._multiply(self._adjoint_product, _vector(x), self.shape[1])
+        return self._multiply(self._adjoint_product, as_vector(x), self.shape[1])
 
     def _matmat(self, X: Any) -> np.ndarray:
-        return self._multiply(self._block_product, _block(X), self.shape[0])
+        return self._multiply(self._block_product, as_block(X), self.shape[0])
 
     def _rmatmat(self, X: Any) -> np.ndarray:
-        return self._multiply(self._adjoint_block_product, _block(X), self.shape[1])
+        return self._multiply(self._adjoint_block_product, as_block(X), self.shape[1])
 
     def _adjoint(self) -> LinearOperator:
         return self if self.symmetric else super()._adjoint()
@@ -98,18 +106,18 @@ class BaseOperator(LinearOperator):  # type: ignore[misc]
                 f"{self.symbol} @ v: v has dtype {V.dtype}, expected real or complex numbers."
             )
         V = V.astype(self.dtype, copy=False)
-        if not _all_finite(V):
+        if not all_finite(V):
             raise NonFiniteError(
-                f"{self.symbol} @ v: v has {_first_bad(V)}, expected finite numbers. Look at what "
+                f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at what "
                 "v was computed from; in a solver, it has broken down or diverged."
             )
         if not V.any():  # SciPy probes with zeros for the dtype of a product
             return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         result = product(V)
         self._count(1 if V.ndim == 1 else V.shape[1])
-        if not _all_finite(result):
+        if not all_finite(result):
             raise NonFiniteError(
-                f"{self.symbol} @ v has {_first_bad(result)}, though v is finite. {self._suspect()}"
+                f"{self.symbol} @ v has {first_bad(result)}, though v is finite. {self._suspect()}"
             )
         return result
 
@@ -171,7 +179,7 @@ class BaseOperator(LinearOperator):  # type: ignore[misc]
         return super().__rmul__(self._own_scalar(x))
 
     def __truediv__(self, x: Any) -> Any:
-        return self * (1.0 / x) if np.isscalar(x) else super().__truediv__(x)
+        return self * np.divide(1.0, x) if np.isscalar(x) else super().__truediv__(x)
 
     def __neg__(self) -> LinearOperator:
         return self * -1.0
@@ -283,14 +291,16 @@ class BaseOperator(LinearOperator):  # type: ignore[misc]
         return (result + result.T) / 2 if symmetrize else result
 
     def _columns(
-        self, count: int, progress: bool, name: str
+        self, count: int, progress: bool, name: str, *, transposed: bool = False
     ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """The first `count` columns, of the transpose where asked, in blocks with their ends."""
+        multiply, rows = (self.rmatmat if transposed else self.matmat), self.shape[not transposed]
         with progress_bar(progress, count, desc=name, unit="product") as bar:
             for start in range(0, count, _BLOCK_COLUMNS):
                 stop = min(start + _BLOCK_COLUMNS, count)
-                units = np.zeros((self.shape[1], stop - start), dtype=self.dtype)
+                units = np.zeros((rows, stop - start), dtype=self.dtype)
                 units[np.arange(start, stop), np.arange(stop - start)] = 1.0
-                yield start, stop, self.matmat(units)
+                yield start, stop, multiply(units)
                 if bar is not None:
                     bar.update(stop - start)
 
@@ -338,78 +348,28 @@ class SubmatrixOperator(BaseOperator):
 
     def __init__(self, parent: BaseOperator, rows: Any, cols: Any) -> None:
         self.parent = parent
-        self.rows = _indices(rows, parent.shape[0], "rows")
-        self.cols = _indices(cols, parent.shape[1], "cols")
+        self.rows = indices(rows, parent.shape[0], "rows")
+        self.cols = indices(cols, parent.shape[1], "cols")
         symmetric = parent.symmetric and np.array_equal(self.rows, self.cols)
         super().__init__(parent.dtype, (self.rows.size, self.cols.size), symmetric=symmetric)
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
         whole = np.zeros((self.parent.shape[1], *V.shape[1:]), dtype=self.dtype)
         whole[self.cols] = V
-        return np.asarray(self.parent.dot(whole))[self.rows]
+        product: np.ndarray = self.parent.dot(whole)[self.rows]
+        return product
 
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
         whole = np.zeros((self.parent.shape[0], *U.shape[1:]), dtype=self.dtype)
         whole[self.rows] = U
-        return np.asarray(self.parent.T.dot(whole))[self.cols]
+        product: np.ndarray = self.parent.T.dot(whole)[self.cols]
+        return product
 
-    _product = _block_product
-    _adjoint_product = _adjoint_block_product
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return self._block_product(v)
+
+    def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
+        return self._adjoint_block_product(u)
 
     def _facts(self) -> tuple[str, ...]:
         return (f"of {self.parent!r}",)
-
-
-def _vector(x: Any) -> np.ndarray:
-    # SciPy 1.17 passes (n,) and (n, 1). From 1.18 also (..., n), which a Hessian does not need.
-    x = np.asarray(x)
-    if x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 1):
-        return x.reshape(-1)
-    raise ValueError(f"A @ v: v has shape {x.shape}, expected one vector (n,). Use matmat.")
-
-
-def _block(X: Any) -> np.ndarray:
-    X = np.asarray(X)
-    if X.ndim != 2:
-        raise ValueError(f"A @ V: V has shape {X.shape}, expected a block of columns (n, k).")
-    return X
-
-
-def _by_columns(
-    product: Callable[[np.ndarray], np.ndarray], V: np.ndarray, rows: int
-) -> np.ndarray:
-    result = np.empty((rows, V.shape[1]), dtype=V.dtype)
-    for j, v in enumerate(np.ascontiguousarray(V.T)):
-        result[:, j] = product(v)
-    return result
-
-
-def _all_finite(x: np.ndarray) -> bool:
-    # A sum of squares is finite only if all are, and costs a fraction of isfinite(x).all(); it may
-    # overflow where x is large, so only then every entry is looked at.
-    flat = x.reshape(-1)
-    return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(x).all())
-
-
-def _first_bad(x: np.ndarray) -> str:
-    bad = np.argwhere(~np.isfinite(x))
-    entry = tuple(int(i) for i in bad[0])
-    where = entry[0] if len(entry) == 1 else entry
-    return f"{x[entry]} at entry {where} ({len(bad)} of {x.size} entries are not finite)"
-
-
-def _indices(which: Any, n: int, name: str) -> np.ndarray:
-    if isinstance(which, slice):
-        return np.arange(n)[which]
-    which = np.atleast_1d(which)
-    if which.dtype == bool and which.shape == (n,):
-        return np.flatnonzero(which)
-    if which.ndim != 1 or which.dtype.kind not in "iu" or np.any((which < -n) | (which >= n)):
-        raise IndexError(
-            f"block: {name} is {which.dtype} of shape {which.shape}, expected a slice, a mask of "
-            f"{n}, or integers from {-n} to {n - 1}."
-        )
-    which = which.astype(np.intp) % n
-    if np.unique(which).size != which.size:
-        raise IndexError(f"block: {name} names an entry twice, expected each at most once.")
-    return which

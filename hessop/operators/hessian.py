@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hessop._errors import NonFiniteError
+from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import Point, differentiate_at
 from hessop.operators.base import BaseOperator
 from hessop.params import read_tree
@@ -213,7 +213,7 @@ def hessian_operator(
     """
     layout, point = read_tree(x)
     at_x = differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad)
-    name = _name_of(grad if fun is None else fun)
+    name = name_of(grad if fun is None else fun)
     if fun is not None and not np.isfinite(at_x.value):
         raise NonFiniteError(
             f"{name}(x) is {at_x.value}, expected a finite number. "
@@ -238,7 +238,3 @@ def _hessian_operator(
 ) -> HessianOperator:
     # Unpickling calls with positions only.
     return hessian_operator(fun, x, args=args, mode=mode, grad=grad)
-
-
-def _name_of(fun: Any) -> str:
-    return getattr(fun, "__name__", type(fun).__name__)

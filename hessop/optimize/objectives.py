@@ -1,0 +1,274 @@
+"""A function with its derivatives, in the form that scipy.optimize asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hessop._errors import NonFiniteError, name_of
+from hessop.differentiate.points import Point, differentiate_at
+from hessop.operators.hessian import HessianOperator, check_gradient
+from hessop.optimize.caches import PointCache
+from hessop.params import read_tree
+
+__all__ = ["Counts", "Objective"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The work that an `Objective` has done.
+
+    Attributes
+    ----------
+    nfev : int
+        Runs of the function.
+    njev : int
+        Gradients.
+    nhev : int
+        Points at which products were asked for.
+    nhessp : int
+        Hessian-vector products.
+    nonfinite : int
+        Points at which the function was not finite, and was taken for +inf.
+    """
+
+    nfev: int = 0
+    njev: int = 0
+    nhev: int = 0
+    nhessp: int = 0
+    nonfinite: int = 0
+
+
+class Objective:
+    """A function of a parameter tree, as value, gradient and Hessian products at flat vectors.
+
+    At one x all of them share one run of the function. Two points are remembered, by value.
+
+    Parameters
+    ----------
+    fun : callable or None
+        ``fun(x, *args) -> scalar``, written with autograd.numpy; with `grad`, any function.
+    x0 : parameter tree
+        The starting point, which gives the nest and the shapes.
+    args : tuple
+        Further arguments, not differentiated.
+    mode : str
+        How Hessian products are computed: see `hessian_operator`.
+    grad : callable, optional
+        ``grad(x, *args)``, a gradient that is not autograd's: see `hessian_operator`.
+
+    Attributes
+    ----------
+    x0 : ndarray, shape (n,)
+        The starting point as a flat vector; a fresh copy each time.
+    counts : Counts
+        The work done so far.
+
+    Notes
+    -----
+    A value that is NaN or infinite counts as ``+inf``, so that SciPy rejects the step; only at `x0`
+    it is an error. A gradient or product that is not finite where the value is, is an error always.
+
+    Examples
+    --------
+    >>> import autograd.numpy as np
+    >>> import scipy.optimize
+    >>> from hessop import Objective
+    >>> def rosenbrock(p):
+    ...     return (1 - p["x"]) ** 2 + 100 * (p["y"] - p["x"] ** 2) ** 2
+    >>> obj = Objective(rosenbrock, {"x": -1.2, "y": 1.0})
+    >>> result = scipy.optimize.minimize(
+    ...     obj.value_and_grad, obj.x0, jac=True, hessp=obj.hessp, method="trust-krylov", tol=1e-8
+    ... )
+    >>> {name: round(float(value), 4) for name, value in obj.unflatten(result.x).items()}
+    {'x': 1.0, 'y': 1.0}
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any] | None,
+        x0: Any,
+        args: tuple[Any, ...] = (),
+        *,
+        mode: str = "auto",
+        grad: Callable[..., Any] | None = None,
+    ) -> None:
+        self._layout, self._x0 = read_tree(x0, "x0")
+        self._fun = fun
+        self._args = args
+        self._mode = mode
+        self._grad = grad
+        self._name = name_of(grad if fun is None else fun)
+        self._counts = Counts()
+        self._cache = PointCache(self._evaluate, lambda at_x: at_x.differentiated)
+
+    @property
+    def x0(self) -> np.ndarray:
+        """The starting point as a flat vector, shape (n,): a fresh copy."""
+        return self._x0.copy()
+
+    @property
+    def counts(self) -> Counts:
+        """The work done so far."""
+        return self._counts
+
+    def fun(self, x: Any) -> float:
+        """The value at a flat x of shape (n,); ``+inf`` where it is not finite.
+
+        Raises
+        ------
+        ValueError
+            When x has not the shape (n,).
+        NonFiniteError
+            When the value is not finite at x0.
+        """
+        return self._at(x).value
+
+    def grad(self, x: Any) -> np.ndarray:
+        """The gradient at a flat x, shape (n,): a fresh vector; NaN where the value is not finite.
+
+        Raises
+        ------
+        NonFiniteError
+            When it is not finite although the value is.
+        """
+        return self._at(x).gradient.copy()
+
+    def value_and_grad(self, x: Any) -> tuple[float, np.ndarray]:
+        """Value and gradient, for ``scipy.optimize.minimize(..., jac=True)``."""
+        at_x = self._at(x)
+        return at_x.value, at_x.gradient.copy()
+
+    def hessp(self, x: Any, v: Any) -> np.ndarray:
+        """The Hessian at x times v, both flat and of shape (n,); for ``hessp=``.
+
+        Raises
+        ------
+        ValueError
+            When v has not the shape (n,).
+        NonFiniteError
+            When v, or the product, is not finite.
+        """
+        if np.shape(v) != (self._layout.size,):
+            raise ValueError(
+                f"hessp: v has shape {np.shape(v)}, expected ({self._layout.size},). "
+                "For a block of columns use hess(x) @ V."
+            )
+        product: np.ndarray = self.hess(x).matvec(v)
+        return product
+
+    def hess(self, x: Any) -> HessianOperator:
+        """The Hessian at a flat x, as an operator; for the ``hess=`` of trust-constr."""
+        return self._at(x).hessian()
+
+    def hess_dense(self, x: Any) -> np.ndarray:
+        """The Hessian at a flat x as a symmetric array (n, n), by n products."""
+        return self.hess(x).to_dense(symmetrize=True)
+
+    def flatten(self, tree: Any) -> np.ndarray:
+        """The flat vector of a tree nested like x0."""
+        return self._layout.flatten(tree)
+
+    def unflatten(self, x: Any) -> Any:
+        """The tree of a flat vector, nested like x0."""
+        return self._layout.unflatten(x)
+
+    def known_gradient_norm(self, x: Any) -> float | None:
+        """The gradient's 2-norm at x, if it was computed there and is still remembered."""
+        at_x = self._cache.find(np.asarray(x))
+        if at_x is None or not at_x.differentiated:
+            return None
+        return float(np.linalg.norm(at_x.gradient))
+
+    def _at(self, x: Any) -> _Evaluation:
+        x = np.asarray(x, dtype=self._layout.dtype)
+        if x.shape != self._x0.shape:
+            raise ValueError(
+                f"x has shape {x.shape}, expected {self._x0.shape}, the flat size of x0. "
+                "Use flatten for a tree."
+            )
+        return self._cache.at(x)
+
+    def _evaluate(self, x: np.ndarray) -> _Evaluation:
+        self._add(nfev=1)
+        try:
+            point = differentiate_at(
+                self._fun, self._layout, x, args=self._args, mode=self._mode, grad=self._grad
+            )
+            value = point.value
+        except NonFiniteError:
+            point, value = None, np.inf
+        if np.isfinite(value):
+            return _Evaluation(self, x, point, value)
+        self._add(nonfinite=1)
+        if np.array_equal(x, self._x0):
+            raise NonFiniteError(
+                f"{self._name}(x0) is {value}, expected a finite number. "
+                "Start inside the domain of the function."
+            )
+        return _Evaluation(self, x, None, np.inf)
+
+    def _operator(self, at_x: _Evaluation, x: np.ndarray) -> HessianOperator:
+        remake = (self._fun, self._args, self._mode, self._grad)
+        return HessianOperator(at_x, x, self._name, remake)
+
+    def _add(self, **more: int) -> None:
+        counts = self._counts
+        self._counts = replace(counts, **{k: getattr(counts, k) + n for k, n in more.items()})
+
+    def __repr__(self) -> str:
+        return f"<Objective {self._name} of {self._layout.size} parameters, {self._counts}>"
+
+
+class _Evaluation:
+    """An objective at one point: a `Point` that counts what is asked of it.
+
+    Without an inner point, the value was not finite there.
+    """
+
+    def __init__(
+        self, objective: Objective, x: np.ndarray, point: Point | None, value: float
+    ) -> None:
+        self.value = value
+        self.layout = objective._layout
+        self.mode = objective._mode if point is None else point.mode
+        self.differentiated = False
+        self._objective = objective
+        self._x = x
+        self._point = point
+        self._hessian: HessianOperator | None = None
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The gradient; counted and looked at once."""
+        if self._point is None:
+            return np.full(self.layout.size, np.nan, dtype=self.layout.dtype)
+        gradient = self._point.gradient
+        if not self.differentiated:
+            check_gradient(gradient, self._point, f"the gradient of {self._objective._name}")
+            self._objective._add(njev=1)
+            self.differentiated = True
+        return gradient
+
+    def hessian(self) -> HessianOperator:
+        """The operator at this point, always the same one."""
+        if self._point is None:
+            raise NonFiniteError(
+                f"{self._objective._name} is not finite at x, so that it has no Hessian there."
+            )
+        if self._hessian is None:
+            self._objective._add(nhev=1)
+            self._hessian = self._objective._operator(self, self._x)
+            self.differentiated = True
+        return self._hessian
+
+    def product(self, v: np.ndarray) -> np.ndarray:
+        assert self._point is not None
+        self._objective._add(nhessp=1)
+        return self._point.product(v)
+
+    def step_error(self) -> float:
+        return 0.0 if self._point is None else self._point.step_error()
