@@ -117,7 +117,7 @@ def reverse_over_forward(recording: Recording, seed: Any) -> Product:
             tangents: dict[Any, Any] = dict(zip(recording.roots, layout.split(v), strict=True))
             for node in reversed(recording.order):
                 if node.parents:
-                    tangents[node] = _rule(primitive_jvps, "JVP", node)(
+                    tangents[node] = _jvp_rule(node)(
                         node.argnums,
                         [tangents[parent] for parent in node.parents],
                         boxes[node],
@@ -216,8 +216,12 @@ def _lift(
 
 
 def _lifted_args(node: RecordedNode, boxes: dict[RecordedNode, Any]) -> tuple[Any, ...]:
-    lifted = (boxes[parent] for parent in node.parents)
-    return subvals(node.args, zip(node.argnums, lifted, strict=True))  # type: ignore[no-any-return]
+    # A node may have let go of its value where the next one, to which it is an argument, has not.
+    lifted = [
+        (i, new_box(node.args[i], boxes[parent]._trace, boxes[parent]._node))
+        for i, parent in zip(node.argnums, node.parents, strict=True)
+    ]
+    return subvals(node.args, lifted)  # type: ignore[no-any-return]
 
 
 def _lifted_vjp_rules(
@@ -225,7 +229,9 @@ def _lifted_vjp_rules(
 ) -> tuple[tuple[RecordedNode, ...], Iterator[Any]]:
     boxes = _lift(recording, roots, node_type, trace)
     rules = (
-        _vjp_rule(node, boxes[node], _lifted_args(node, boxes)) if node.parents else None
+        primitive_vjps[node.fun](node.argnums, boxes[node], _lifted_args(node, boxes), node.kwargs)
+        if node.parents
+        else None
         for node in recording.order
     )
     return recording.order, rules
@@ -233,19 +239,18 @@ def _lifted_vjp_rules(
 
 def _vjp_rules(recording: Recording) -> Iterator[Any]:
     return (
-        _vjp_rule(node, node.value, node.args) if node.parents else None for node in recording.order
+        primitive_vjps[node.fun](node.argnums, node.value, node.args, node.kwargs)
+        if node.parents
+        else None
+        for node in recording.order
     )
 
 
-def _vjp_rule(node: RecordedNode, value: Any, args: tuple[Any, ...]) -> Any:
-    return _rule(primitive_vjps, "VJP", node)(node.argnums, value, args, node.kwargs)
-
-
-def _rule(table: dict[Any, Any], kind: str, node: RecordedNode) -> Any:
+def _jvp_rule(node: RecordedNode) -> Any:
     try:
-        return table[node.fun]
+        return primitive_jvps[node.fun]
     except KeyError:
-        raise NotImplementedError(f"{kind} of {name_of(node.fun)} not defined") from None
+        raise NotImplementedError(f"JVP of {name_of(node.fun)} not defined") from None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from autograd.tracer import Node, getval, isbox, new_box, notrace_primitives, tr
 from autograd.util import toposort
 
 from hessop._errors import MissingDerivativeError, NonFiniteError, NotTracedError, name_of
+from hessop.differentiate.retention import thin_out
 from hessop.params import Layout
 
 __all__ = ["TRACING", "RecordedNode", "Recording", "is_traced", "new_trace", "pull", "record"]
@@ -27,7 +28,10 @@ TRACING = threading.RLock()
 
 
 class RecordedNode(Node):
-    """A primitive that ran: what it was given and what came out, nothing derived from it yet."""
+    """A primitive that ran: what it was given and what came out, nothing derived from it yet.
+
+    Arrays that its derivatives will not look at are let go: see `hessop.differentiate.retention`.
+    """
 
     __slots__ = ["argnums", "args", "fun", "kwargs", "parents", "value"]
 
@@ -46,9 +50,8 @@ class RecordedNode(Node):
                 f"autograd has no derivative of {name_of(fun)}. Write it with other functions of "
                 "autograd.numpy, define one with autograd.extend.defvjp, or pass grad=."
             )
-        self.value = value
+        self.value, self.args = thin_out(fun, value, args, argnums)
         self.fun = fun
-        self.args = args
         self.kwargs = kwargs
         self.argnums = argnums
         self.parents = parents

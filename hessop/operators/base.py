@@ -24,6 +24,7 @@ from hessop.operators.checks import (
     by_columns,
     first_bad,
     indices,
+    sum_of_squares,
 )
 
 __all__ = ["BaseOperator", "SubmatrixOperator"]
@@ -106,13 +107,14 @@ class BaseOperator(LinearOperator):
                 f"{self.symbol} @ v: v has dtype {V.dtype}, expected real or complex numbers."
             )
         V = V.astype(self.dtype, copy=False)
-        if not all_finite(V):
-            raise NonFiniteError(
-                f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at what "
-                "v was computed from; in a solver, it has broken down or diverged."
-            )
-        if not V.any():  # SciPy probes with zeros for the dtype of a product
-            return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
+        if not 0.0 < sum_of_squares(V) < np.inf:
+            if not np.isfinite(V).all():
+                raise NonFiniteError(
+                    f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at "
+                    "what v was computed from; in a solver, it has broken down or diverged."
+                )
+            if not V.any():  # SciPy probes with zeros for the dtype of a product
+                return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         result = product(V)
         self._count(1 if V.ndim == 1 else V.shape[1])
         if not all_finite(result):
@@ -132,6 +134,8 @@ class BaseOperator(LinearOperator):
 
     def matvec(self, x: Any) -> Any:
         """``A @ x`` for x of shape (n,), or one column (n, 1). See `scipy.sparse.linalg`."""
+        if type(x) is np.ndarray and x.shape == (self.shape[1],):
+            return self._matvec(x)  # what SciPy would come to, in a tenth of the time
         return super().matvec(self._of_length(x, self.shape[1]))
 
     def rmatvec(self, x: Any) -> Any:
@@ -148,6 +152,8 @@ class BaseOperator(LinearOperator):
 
     def dot(self, x: Any) -> Any:
         """``A @ x`` with a vector, a block of columns, an operator or a number."""
+        if type(x) is np.ndarray and x.shape == (self.shape[1],):
+            return self._matvec(x)
         if np.isscalar(x):
             return super().dot(self._own_scalar(x))
         if isinstance(x, LinearOperator):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Objective:
         self._mode = mode
         self._grad = grad
         self._name = name_of(grad if fun is None else fun)
-        self._counts = Counts()
+        self._counts: Counter[str] = Counter()
         self._cache = PointCache(self._evaluate, lambda at_x: at_x.differentiated)
 
     @property
@@ -113,7 +114,7 @@ class Objective:
     @property
     def counts(self) -> Counts:
         """The work done so far."""
-        return self._counts
+        return Counts(**self._counts)
 
     def fun(self, x: Any) -> float:
         """The value at a flat x of shape (n,); ``+inf`` where it is not finite.
@@ -193,7 +194,7 @@ class Objective:
         return self._cache.at(x)
 
     def _evaluate(self, x: np.ndarray) -> _Evaluation:
-        self._add(nfev=1)
+        self._add("nfev")
         try:
             point = differentiate_at(
                 self._fun, self._layout, x, args=self._args, mode=self._mode, grad=self._grad
@@ -203,7 +204,7 @@ class Objective:
             point, value = None, np.inf
         if np.isfinite(value):
             return _Evaluation(self, x, point, value)
-        self._add(nonfinite=1)
+        self._add("nonfinite")
         if np.array_equal(x, self._x0):
             raise NonFiniteError(
                 f"{self._name}(x0) is {value}, expected a finite number. "
@@ -215,12 +216,11 @@ class Objective:
         remake = (self._fun, self._args, self._mode, self._grad)
         return HessianOperator(at_x, x, self._name, remake)
 
-    def _add(self, **more: int) -> None:
-        counts = self._counts
-        self._counts = replace(counts, **{k: getattr(counts, k) + n for k, n in more.items()})
+    def _add(self, what: str) -> None:
+        self._counts[what] += 1
 
     def __repr__(self) -> str:
-        return f"<Objective {self._name} of {self._layout.size} parameters, {self._counts}>"
+        return f"<Objective {self._name} of {self._layout.size} parameters, {self.counts}>"
 
 
 class _Evaluation:
@@ -249,7 +249,7 @@ class _Evaluation:
         gradient = self._point.gradient
         if not self.differentiated:
             check_gradient(gradient, self._point, f"the gradient of {self._objective._name}")
-            self._objective._add(njev=1)
+            self._objective._add("njev")
             self.differentiated = True
         return gradient
 
@@ -260,14 +260,14 @@ class _Evaluation:
                 f"{self._objective._name} is not finite at x, so that it has no Hessian there."
             )
         if self._hessian is None:
-            self._objective._add(nhev=1)
+            self._objective._add("nhev")
             self._hessian = self._objective._operator(self, self._x)
             self.differentiated = True
         return self._hessian
 
     def product(self, v: np.ndarray) -> np.ndarray:
         assert self._point is not None
-        self._objective._add(nhessp=1)
+        self._objective._add("nhessp")
         return self._point.product(v)
 
     def step_error(self) -> float:
