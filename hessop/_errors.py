@@ -20,8 +20,12 @@ class NotTracedError(TypeError):
     """The function's result cannot be differentiated: it left the graph, or is not a number."""
 
 
-class MissingDerivativeError(NotImplementedError):
-    """autograd has no rule to differentiate a primitive in the mode that was asked for."""
+class MissingDerivativeError(RuntimeError):
+    """autograd has no rule to differentiate a primitive in the mode that was asked for.
+
+    It is not a `NotImplementedError`, as autograd's own: raised below a NumPy function that autograd
+    takes over, that one is turned into a TypeError which names no reason.
+    """
 
 
 def name_of(fun: Any) -> str:
