@@ -23,8 +23,8 @@ class NotTracedError(TypeError):
 class MissingDerivativeError(RuntimeError):
     """autograd has no rule to differentiate a primitive in the mode that was asked for.
 
-    It is not a `NotImplementedError`, as autograd's own: raised below a NumPy function that autograd
-    takes over, that one is turned into a TypeError which names no reason.
+    It is not a `NotImplementedError`, as autograd's own: one that is raised below a NumPy function
+    which autograd takes over is turned into a TypeError that names no reason.
     """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,13 +18,11 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from hessop._errors import NonFiniteError
 from hessop._progress import progress_bar
 from hessop.operators.checks import (
-    all_finite,
     as_block,
     as_vector,
     by_columns,
     first_bad,
     indices,
-    sum_of_squares,
 )
 
 __all__ = ["BaseOperator", "SubmatrixOperator"]
@@ -107,17 +105,16 @@ class BaseOperator(LinearOperator):
                 f"{self.symbol} @ v: v has dtype {V.dtype}, expected real or complex numbers."
             )
         V = V.astype(self.dtype, copy=False)
-        if not 0.0 < sum_of_squares(V) < np.inf:
-            if not np.isfinite(V).all():
-                raise NonFiniteError(
-                    f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at "
-                    "what v was computed from; in a solver, it has broken down or diverged."
-                )
-            if not V.any():  # SciPy probes with zeros for the dtype of a product
-                return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
+        if not np.isfinite(V).all():
+            raise NonFiniteError(
+                f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at what "
+                "v was computed from; in a solver, it has broken down or diverged."
+            )
+        if not V.any():  # SciPy probes with zeros for the dtype of a product
+            return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         result = product(V)
         self._count(1 if V.ndim == 1 else V.shape[1])
-        if not all_finite(result):
+        if not np.isfinite(result).all():
             raise NonFiniteError(
                 f"{self.symbol} @ v has {first_bad(result)}, though v is finite. {self._suspect()}"
             )
@@ -332,6 +329,15 @@ class BaseOperator(LinearOperator):
         """
         return SubmatrixOperator(self, rows, cols)
 
+    def __copy__(self) -> Self:
+        # Nothing in an operator changes but its counter, so that a copy shares all the rest.
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__, _n_matvec=0, _counting=threading.Lock())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
+
     def __repr__(self) -> str:
         m, n = self.shape
         facts = ", ".join([*self._facts(), str(self.dtype), f"{self.n_matvec} products"])
@@ -379,3 +385,6 @@ class SubmatrixOperator(BaseOperator):
 
     def _facts(self) -> tuple[str, ...]:
         return (f"of {self.parent!r}",)
+
+    def __reduce__(self) -> Any:
+        return SubmatrixOperator, (self.parent, self.rows, self.cols)

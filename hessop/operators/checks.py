@@ -7,15 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "all_finite",
-    "as_block",
-    "as_vector",
-    "by_columns",
-    "first_bad",
-    "indices",
-    "sum_of_squares",
-]
+__all__ = ["as_block", "as_vector", "by_columns", "first_bad", "indices"]
 
 
 def as_vector(x: Any) -> np.ndarray:
@@ -41,19 +33,6 @@ def by_columns(product: Callable[[np.ndarray], np.ndarray], V: np.ndarray, rows:
     for j, v in enumerate(np.ascontiguousarray(V.T)):
         result[:, j] = product(v)
     return result
-
-
-def all_finite(x: np.ndarray) -> bool:
-    """Whether no entry is NaN or infinite."""
-    # A sum of squares is finite only if all are, and costs a fraction of isfinite(x).all(); it may
-    # overflow where x is large, so only then every entry is looked at.
-    return sum_of_squares(x) < np.inf or bool(np.isfinite(x).all())
-
-
-def sum_of_squares(x: np.ndarray) -> float:
-    """The square of the 2-norm of all entries; NaN or infinite if one is, or where it overflows."""
-    flat = x.reshape(-1)
-    return float(np.dot(flat, flat))
 
 
 def first_bad(x: np.ndarray) -> str:

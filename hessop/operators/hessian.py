@@ -128,13 +128,6 @@ class HessianOperator(BaseOperator):
     def _facts(self) -> tuple[str, ...]:
         return (f"of {self._name}", self.mode)
 
-    def __copy__(self) -> HessianOperator:
-        # Nothing in an operator changes but its counter, so that copies share the linearisation.
-        return HessianOperator(self._point, self._x, self._name, self._remake)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> HessianOperator:
-        return self.__copy__()
-
     def __reduce__(self) -> Any:
         if self._remake is None:
             raise TypeError(

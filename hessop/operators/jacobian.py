@@ -30,12 +30,15 @@ class JacobianOperator(BaseOperator):
 
     symbol = "J"
 
-    def __init__(self, recording: Recording, name: str) -> None:
+    def __init__(
+        self, recording: Recording, name: str, remake: tuple[Any, ...] | None = None
+    ) -> None:
         layout = recording.layout
         shape = (int(np.size(recording.value)), layout.size)
         super().__init__(layout.dtype, shape, symmetric=False)
         self._recording = recording
         self._name = name
+        self._remake = remake
         self._forward: Product | None = None
         self._backward: Product | None = None
         self._lock = threading.Lock()
@@ -71,6 +74,14 @@ class JacobianOperator(BaseOperator):
 
     def _facts(self) -> tuple[str, ...]:
         return (f"of {self._name}",)
+
+    def __reduce__(self) -> Any:
+        if self._remake is None:
+            raise TypeError(
+                f"this Jacobian of {self._name} cannot be pickled: it belongs to an optimizer's "
+                "run. Make it again with jacobian_operator."
+            )
+        return _jacobian_operator, self._remake
 
 
 def jacobian_operator(
@@ -123,4 +134,9 @@ def jacobian_operator(
         raise NonFiniteError(
             f"{name}(x) is not finite, expected finite numbers. Choose a point inside the domain."
         )
-    return JacobianOperator(recording, name)
+    return JacobianOperator(recording, name, (model, layout.unflatten(point), args))
+
+
+def _jacobian_operator(model: Any, x: Any, args: tuple[Any, ...]) -> JacobianOperator:
+    # Unpickling calls with positions only.
+    return jacobian_operator(model, x, args=args)

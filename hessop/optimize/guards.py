@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hessop._errors import NonFiniteError
-from hessop.operators.checks import all_finite
 from hessop.optimize.objectives import Objective
 
 __all__ = ["BrokenDown", "LineSearchGuard", "TrustRegionGuard"]
@@ -42,7 +41,7 @@ class TrustRegionGuard:
         trust-krylov does so where the gradient is tiny and the Hessian nearly singular, and then
         spins for 200 n iterations.
         """
-        if not all_finite(v):
+        if not np.isfinite(v).all():
             raise BrokenDown(np.copy(x))
         return self._objective.hessp(x, v)
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import scipy.optimize
-from scipy.optimize import Bounds, OptimizeResult
+from scipy.optimize import OptimizeResult
 
 from hessop._progress import progress_bar
 from hessop.differentiate.points import plain_value
+from hessop.optimize.bounds import flat_bounds
 from hessop.optimize.guards import BrokenDown, LineSearchGuard, TrustRegionGuard
 from hessop.optimize.objectives import Objective
 from hessop.optimize.saddles import leave_saddles
@@ -88,7 +89,8 @@ def minimize(
     method : str
         A method of SciPy, in any case.
     bounds : scipy.optimize.Bounds or sequence of (low, high), optional
-        On the flat vector, or in the shape of x0 where that is an array.
+        On the flat vector; Bounds also in the shape of an array x0. For a dict x0 also
+        ``(low, high)``, each a number or a dict like it.
     constraints : constraint or list of them, optional
         As SciPy takes them, on the flat vector: see `nonlinear_constraint`.
     tol : float, optional
@@ -168,7 +170,7 @@ def minimize(
         **_derivatives(guard, what),
     }
     if bounds is not None:
-        arguments["bounds"] = flat_bounds(bounds, objective)
+        arguments["bounds"] = flat_bounds(bounds, objective.layout)
     if constrained and what.constraints:
         arguments["constraints"] = constraints
     value = guard.fun if what.gradient else _plain(fun, args, objective)
@@ -229,15 +231,6 @@ def _plain(
         return result if np.isfinite(result) else np.inf
 
     return value
-
-
-def flat_bounds(bounds: Any, objective: Objective) -> Any:
-    """Bounds on the flat vector, of bounds that may have the shape of x0."""
-    n = objective.x0.size
-    if not isinstance(bounds, Bounds):
-        return bounds
-    low, high = (np.ravel(side) if np.size(side) == n else side for side in (bounds.lb, bounds.ub))
-    return Bounds(low, high, keep_feasible=bounds.keep_feasible)
 
 
 class _Reporter:

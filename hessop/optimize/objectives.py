@@ -67,6 +67,8 @@ class Objective:
         The starting point as a flat vector; a fresh copy each time.
     counts : Counts
         The work done so far.
+    layout : Layout
+        How the tree lies in the flat vector.
 
     Notes
     -----
@@ -97,7 +99,7 @@ class Objective:
         mode: str = "auto",
         grad: Callable[..., Any] | None = None,
     ) -> None:
-        self._layout, self._x0 = read_tree(x0, "x0")
+        self.layout, self._x0 = read_tree(x0, "x0")
         self._fun = fun
         self._args = args
         self._mode = mode
@@ -153,9 +155,9 @@ class Objective:
         NonFiniteError
             When v, or the product, is not finite.
         """
-        if np.shape(v) != (self._layout.size,):
+        if np.shape(v) != (self.layout.size,):
             raise ValueError(
-                f"hessp: v has shape {np.shape(v)}, expected ({self._layout.size},). "
+                f"hessp: v has shape {np.shape(v)}, expected ({self.layout.size},). "
                 "For a block of columns use hess(x) @ V."
             )
         product: np.ndarray = self.hess(x).matvec(v)
@@ -171,11 +173,11 @@ class Objective:
 
     def flatten(self, tree: Any) -> np.ndarray:
         """The flat vector of a tree nested like x0."""
-        return self._layout.flatten(tree)
+        return self.layout.flatten(tree)
 
     def unflatten(self, x: Any) -> Any:
         """The tree of a flat vector, nested like x0."""
-        return self._layout.unflatten(x)
+        return self.layout.unflatten(x)
 
     def known_gradient_norm(self, x: Any) -> float | None:
         """The gradient's 2-norm at x, if it was computed there and is still remembered."""
@@ -185,7 +187,7 @@ class Objective:
         return float(np.linalg.norm(at_x.gradient))
 
     def _at(self, x: Any) -> _Evaluation:
-        x = np.asarray(x, dtype=self._layout.dtype)
+        x = np.asarray(x, dtype=self.layout.dtype)
         if x.shape != self._x0.shape:
             raise ValueError(
                 f"x has shape {x.shape}, expected {self._x0.shape}, the flat size of x0. "
@@ -197,7 +199,7 @@ class Objective:
         self._add("nfev")
         try:
             point = differentiate_at(
-                self._fun, self._layout, x, args=self._args, mode=self._mode, grad=self._grad
+                self._fun, self.layout, x, args=self._args, mode=self._mode, grad=self._grad
             )
             value = point.value
         except NonFiniteError:
@@ -220,7 +222,7 @@ class Objective:
         self._counts[what] += 1
 
     def __repr__(self) -> str:
-        return f"<Objective {self._name} of {self._layout.size} parameters, {self.counts}>"
+        return f"<Objective {self._name} of {self.layout.size} parameters, {self.counts}>"
 
 
 class _Evaluation:
@@ -233,7 +235,7 @@ class _Evaluation:
         self, objective: Objective, x: np.ndarray, point: Point | None, value: float
     ) -> None:
         self.value = value
-        self.layout = objective._layout
+        self.layout = objective.layout
         self.mode = objective._mode if point is None else point.mode
         self.differentiated = False
         self._objective = objective

@@ -12,8 +12,9 @@ from scipy.optimize import OptimizeResult
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.recording import record
 from hessop.operators.jacobian import JacobianOperator
+from hessop.optimize.bounds import flat_side
 from hessop.optimize.caches import PointCache
-from hessop.params import Layout, read_tree
+from hessop.params import read_tree
 
 __all__ = ["DENSE_JACOBIAN", "least_squares"]
 
@@ -101,7 +102,7 @@ def least_squares(
         dense = layout.size <= DENSE_JACOBIAN
     if not dense:
         tr_solver = "lsmr"
-    low, high = (_flat_bound(bound, layout) for bound in _two(bounds))
+    low, high = (flat_side(side, layout) for side in _two(bounds))
     result = scipy.optimize.least_squares(
         values, x, jac=jacobian, bounds=(low, high), method=method, tr_solver=tr_solver, **kwargs
     )
@@ -114,11 +115,3 @@ def _two(bounds: Any) -> tuple[Any, Any]:
         return bounds.lb, bounds.ub
     low, high = bounds
     return low, high
-
-
-def _flat_bound(bound: Any, layout: Layout) -> Any:
-    if np.ndim(bound) == 0 and not isinstance(bound, dict):
-        return bound
-    if isinstance(bound, np.ndarray) and bound.size == layout.size:
-        return bound.ravel()
-    return layout.flatten(bound, "bounds")

@@ -1,0 +1,55 @@
+"""Bounds given in the shape of the parameters, brought to the flat vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds
+
+from hessop.params import Layout
+
+__all__ = ["flat_bounds", "flat_side"]
+
+
+def flat_bounds(bounds: Any, layout: Layout) -> Any:
+    """What `scipy.optimize.minimize` takes, of Bounds, pairs, or a pair of trees.
+
+    Parameters
+    ----------
+    bounds : scipy.optimize.Bounds, sequence of (low, high), or (low, high) of trees
+    layout : Layout
+
+    Returns
+    -------
+    Bounds, or the sequence as it came
+    """
+    if isinstance(bounds, Bounds):
+        feasible = bounds.keep_feasible
+        flat_feasible = np.ravel(feasible) if np.ndim(feasible) > 1 else feasible
+        low, high = flat_side(bounds.lb, layout), flat_side(bounds.ub, layout)
+        return Bounds(low, high, keep_feasible=flat_feasible)
+    if isinstance(bounds, tuple) and any(isinstance(side, dict) for side in bounds):
+        low, high = (flat_side(side, layout) for side in bounds)
+        return Bounds(low, high)
+    return bounds
+
+
+def flat_side(side: Any, layout: Layout) -> Any:
+    """One side of the bounds as a number or a flat vector.
+
+    Parameters
+    ----------
+    side : float, array_like, or parameter tree
+        One number for all, a flat vector, or something nested and shaped like x0.
+    layout : Layout
+
+    Returns
+    -------
+    float or ndarray, shape (n,)
+    """
+    if not isinstance(side, dict | list | tuple) and np.ndim(side) == 0:
+        return side
+    if isinstance(side, np.ndarray) and side.size in (1, layout.size):
+        return side.ravel()
+    return layout.flatten(side, "bounds")

@@ -1,0 +1,315 @@
+"""minimize: every method of SciPy, on classical problems and on what goes wrong."""
+
+import warnings
+
+import autograd.numpy as anp
+import numpy as np
+import optree
+import pytest
+import scipy.optimize
+from problems import LARGE, METHOD_OPTIONS, PROBLEMS
+
+from hessop import HessianOperator, NonFiniteError, minimize, nonlinear_constraint
+from hessop.optimize.minimization import DENSE_LIMIT
+
+SECOND_ORDER = tuple(METHOD_OPTIONS)
+GRADIENT = ("L-BFGS-B", "TNC", "SLSQP", "BFGS", "CG")
+NO_DERIVATIVE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+
+
+def pairs(problems):
+    return [
+        pytest.param(problem, method, id=f"{problem.name}-{method}")
+        for problem in problems
+        for method in SECOND_ORDER
+        if method not in problem.unreached
+    ]
+
+
+@pytest.mark.parametrize(("problem", "method"), pairs(PROBLEMS) + pairs(LARGE))
+def test_classical_problems(problem, method):
+    result = minimize(problem.fun, problem.x0, method=method, options=METHOD_OPTIONS[method])
+    assert problem.is_minimum(result.fun), result
+    assert optree.tree_structure(result.params) == optree.tree_structure(problem.x0)
+    assert isinstance(result.curvature, HessianOperator)
+    assert result.nhessp > 0
+
+
+def test_every_second_order_method_reaches_twelve_problems():
+    for method in SECOND_ORDER:
+        assert sum(method not in problem.unreached for problem in PROBLEMS) >= 12
+
+
+def well(p):
+    return anp.sum((p["a"] - anp.arange(1.0, 4.0)) ** 2) + anp.cosh(p["b"] + 1.0)
+
+
+START = {"a": np.zeros(3), "b": 0.5}
+
+
+@pytest.mark.parametrize("method", SECOND_ORDER + GRADIENT + NO_DERIVATIVE)
+def test_every_method(method):
+    seen = []
+    result = minimize(well, START, method=method, callback=seen.append, tol=1e-9)
+    assert result.success, result
+    np.testing.assert_allclose(result.params["a"], [1, 2, 3], atol=1e-3)
+    assert result.params["b"] == pytest.approx(-1.0, abs=1e-3)
+    assert set(result.params) == {"a", "b"}
+    assert (result.nhessp > 0) == (method in SECOND_ORDER)
+    assert ("curvature" in result) == (method in SECOND_ORDER)
+    assert len(seen) > 0
+    assert all(x.shape == (4,) for x in seen)
+
+
+def test_names_in_any_case_and_callables():
+    assert minimize(well, START, method="TRUST-Krylov").success
+
+    def descent(fun, x0, jac, hessp, **options):
+        x = x0
+        for _ in range(200):
+            g = jac(x)
+            x = x - g * (g @ g) / max(g @ hessp(x, g), 1e-12)
+        return scipy.optimize.OptimizeResult(x=x, fun=fun(x), success=True)
+
+    result = minimize(well, START, method=descent)
+    np.testing.assert_allclose(result.params["a"], [1, 2, 3], atol=1e-6)
+    with pytest.raises(ValueError, match="method is 'newton', expected one of newton-cg"):
+        minimize(well, START, method="newton")
+
+
+@pytest.mark.parametrize("method", ["trust-exact", "dogleg"])
+def test_a_dense_hessian_is_refused_above_a_size(method):
+    with pytest.raises(ValueError, match=f"refused above {DENSE_LIMIT} parameters. Use 'trust-kr"):
+        minimize(lambda x: anp.sum(x**2), np.ones(DENSE_LIMIT + 1), method=method)
+
+
+@pytest.mark.parametrize("method", ["trust-constr", "L-BFGS-B", "TNC", "SLSQP", "Nelder-Mead"])
+def test_bounds(method):
+    x0 = np.array([[0.5, 0.5], [0.5, 0.5]])
+    target = np.array([[2.0, 0.3], [-1.0, 0.7]])
+
+    def fun(x):
+        return anp.sum((x - target) ** 2)
+
+    for bounds in (
+        scipy.optimize.Bounds(np.zeros((2, 2)), np.ones((2, 2))),
+        scipy.optimize.Bounds(0.0, 1.0),
+        [(0.0, 1.0)] * 4,
+    ):
+        result = minimize(fun, x0, method=method, bounds=bounds)
+        np.testing.assert_allclose(result.params, np.clip(target, 0, 1), atol=1e-2)
+
+
+def test_bounds_of_a_tree():
+    low = {"a": np.zeros(3), "b": 0.0}
+    high = {"a": np.array([0.5, 5.0, np.inf]), "b": 1.0}
+    result = minimize(well, START, method="L-BFGS-B", bounds=(low, high))
+    np.testing.assert_allclose(result.params["a"], [0.5, 2.0, 3.0], atol=1e-4)
+    assert result.params["b"] == 0.0
+    result = minimize(well, START, method="L-BFGS-B", bounds=(low, 1.5))
+    np.testing.assert_allclose(result.params["a"], [1.0, 1.5, 1.5], atol=1e-4)
+
+
+def test_bounds_and_constraints_are_not_silently_ignored():
+    with pytest.raises(
+        ValueError, match=r"'trust-krylov' takes no bounds. Use one of trust-constr"
+    ):
+        minimize(well, START, bounds=[(0, 1)] * 4)
+    with pytest.raises(ValueError, match=r"'L-BFGS-B' takes no constraints. Use one of trust-con"):
+        minimize(well, START, method="L-BFGS-B", constraints={"type": "eq", "fun": np.sum})
+    with pytest.raises(ValueError, match="says nothing about a minimum on a bound"):
+        minimize(well, START, method="trust-constr", bounds=[(0, 1)] * 4, check_saddle=True)
+
+
+@pytest.mark.parametrize("method", ["trust-constr", "SLSQP", "COBYLA", "COBYQA"])
+def test_constraints(method):
+    def circle(p):
+        return anp.sum(p["a"] ** 2) + p["b"] ** 2
+
+    constraint = nonlinear_constraint(circle, -np.inf, 1.0, START)
+    with warnings.catch_warnings():
+        if method == "SLSQP":  # SciPy says that it does not use the Hessian
+            warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
+        result = minimize(
+            lambda p: anp.sum(p["a"]) + p["b"], START, method=method, constraints=constraint
+        )
+    assert result.fun == pytest.approx(-2.0, abs=1e-3)
+
+
+def barrier(x):
+    return anp.sum(x) - 0.1 * anp.sum(anp.log(x))
+
+
+def branch(x):
+    return np.inf if np.any(x <= 0) else barrier(x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("fun", [barrier, branch])
+@pytest.mark.parametrize("method", SECOND_ORDER + GRADIENT + NO_DERIVATIVE)
+def test_a_trial_step_that_is_not_finite_is_rejected(method, fun):
+    result = minimize(fun, np.array([1e-3, 3.0, 0.5]), method=method)
+    assert result.success, result
+    np.testing.assert_allclose(result.params, 0.1, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("method", ["trust-krylov", "L-BFGS-B", "Nelder-Mead", "trust-constr"])
+def test_a_start_that_is_not_finite_is_an_error(method):
+    with pytest.raises(NonFiniteError, match=r"barrier\(x0\) is nan"):
+        minimize(barrier, np.array([-1.0, 1.0]), method=method)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_start_that_the_bounds_move_out_of_the_domain():
+    with pytest.raises(NonFiniteError, match="not finite at the starting point within the bounds"):
+        minimize(barrier, np.ones(2), method="L-BFGS-B", bounds=[(-2, -1)] * 2)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("method", SECOND_ORDER)
+def test_a_gradient_that_is_not_finite_ends_the_run(method):
+    def trap(x):  # where's other branch is a square root of a negative number
+        return anp.sum(anp.where(x > 0, anp.sqrt(x), x**2))
+
+    with pytest.raises(NonFiniteError, match="gradient of trap"):
+        minimize(trap, np.array([-1.0, 0.0]), method=method)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("method", SECOND_ORDER)
+def test_a_product_that_is_not_finite_ends_the_run(method):
+    def kink(x):
+        return anp.sum(anp.abs(x) ** 1.5) + 5.0 * x[0]
+
+    with pytest.raises(NonFiniteError, match="not exist at x"):
+        minimize(kink, np.array([1.0, 0.0]), method=method)
+
+
+def test_newton_cg_without_curvature_is_no_success():
+    result = minimize(lambda x: anp.sum(3.0 * x), np.ones(2), method="Newton-CG")
+    assert not result.success
+    assert "no curvature along the gradient" in result.message
+
+
+def test_a_breakdown_of_the_subproblem_keeps_the_iterate():
+    problem = next(p for p in PROBLEMS if p.name == "biggs-exp6")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = minimize(problem.fun, problem.x0, options={"gtol": 1e-14, "maxiter": 300})
+    assert np.isfinite(result.x).all()
+    assert result.nhessp < 20_000
+    assert not result.success
+    assert problem.is_minimum(result.fun) or result.nit > 0
+
+
+class TestCallback:
+    def test_result_style_has_the_parameters(self):
+        seen = []
+
+        def callback(intermediate_result):
+            seen.append(intermediate_result)
+
+        for method in ("trust-krylov", "trust-constr", "TNC", "L-BFGS-B"):
+            seen.clear()
+            minimize(well, START, method=method, callback=callback)
+            assert set(seen[-1].params) == {"a", "b"}
+            assert seen[-1].fun == pytest.approx(1.0, abs=1e-2)
+
+    def test_state_style_of_trust_constr(self):
+        states = []
+        minimize(
+            well, START, method="trust-constr", callback=lambda xk, state: states.append(state)
+        )
+        assert states[-1].nit > 0
+
+    @pytest.mark.parametrize("method", ["trust-krylov", "Newton-CG", "BFGS", "trust-constr"])
+    def test_stop_iteration(self, method):
+        def stop(xk):
+            raise StopIteration
+
+        result = minimize(well, START, method=method, callback=stop)
+        assert result.nit == 1
+        assert set(result.params) == {"a", "b"}
+
+
+def test_progress(capsys):
+    pytest.importorskip("tqdm")
+    result = minimize(well, START, progress=True)
+    assert result.success
+    shown = capsys.readouterr().err
+    assert "trust-krylov" in shown
+    assert "gradient=" in shown
+    assert "products=" in shown
+
+
+def test_progress_of_a_method_without_gradient(capsys):
+    pytest.importorskip("tqdm")
+    assert minimize(well, START, method="Nelder-Mead", progress=True).success
+    assert "value=" in capsys.readouterr().err
+
+
+class TestSaddles:
+    @staticmethod
+    def double_well(x):
+        return anp.sum(0.25 * x[:2] ** 4 - 0.5 * x[:2] ** 2) + 0.5 * anp.sum(x[2:] ** 2)
+
+    @pytest.mark.parametrize("n", [3, 400])
+    @pytest.mark.parametrize("method", ["trust-krylov", "Newton-CG", "L-BFGS-B"])
+    def test_an_exact_saddle_is_left(self, method, n):
+        stuck = minimize(self.double_well, np.zeros(n), method=method)
+        assert stuck.success
+        assert stuck.fun == 0.0
+        result = minimize(self.double_well, np.zeros(n), method=method, check_saddle=True, tol=1e-8)
+        assert result.success
+        assert result.fun == pytest.approx(-0.5, abs=1e-6)
+        assert result.escapes >= 1
+        assert result.min_eigenvalue == pytest.approx(1.0, abs=1e-2)
+
+    def test_a_minimum_stays(self):
+        result = minimize(well, START, check_saddle=True)
+        assert result.escapes == 0
+        assert result.min_eigenvalue == pytest.approx(1.0, abs=1e-3)
+
+    def test_no_way_down_is_no_success(self):
+        # Unbounded: each escape leads on for ever, and the run must say that it stands on a saddle.
+        result = minimize(
+            lambda x: x[0] ** 2 - x[1] ** 2,
+            np.zeros(2),
+            check_saddle=True,
+            options={"maxiter": 3},
+        )
+        assert not result.success
+        assert "saddle point" in result.message
+        assert result.min_eigenvalue == pytest.approx(-2.0)
+
+
+def test_args_and_a_gradient_of_ones_own():
+    def gradient(p, target):
+        return {"w": 4 * (p["w"] - target) ** 3 + (p["w"] - target)}
+
+    def value(p, target):
+        d = p["w"] - target
+        return float(np.sum(d**4 + 0.5 * d**2))
+
+    result = minimize(value, {"w": np.zeros(3)}, (2.0,), grad=gradient, tol=1e-8)
+    np.testing.assert_allclose(result.params["w"], 2.0, atol=1e-6)
+    assert result.curvature.mode == "finite-difference"
+
+
+def test_derivative_free_methods_run_no_trace():
+    kinds = set()
+
+    def fun(x):
+        kinds.add(type(x))
+        return anp.sum((x - 1.0) ** 2)
+
+    result = minimize(fun, np.zeros(2), method="Powell")
+    assert result.nhessp == 0
+    assert np.ndarray in kinds
+
+
+def test_float32_parameters():
+    result = minimize(lambda x: anp.sum((x - 1) ** 2), np.zeros(3, np.float32), method="trust-ncg")
+    assert result.params.dtype == np.float32
+    np.testing.assert_allclose(result.params, 1.0, atol=1e-4)
