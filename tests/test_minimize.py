@@ -83,6 +83,8 @@ def test_a_dense_hessian_is_refused_above_a_size(method):
         minimize(lambda x: anp.sum(x**2), np.ones(DENSE_LIMIT + 1), method=method)
 
 
+# SciPy 1.15 beside a newer NumPy
+@pytest.mark.filterwarnings("ignore:'where' used without 'out':UserWarning")
 @pytest.mark.parametrize("method", ["trust-constr", "L-BFGS-B", "TNC", "SLSQP", "Nelder-Mead"])
 def test_bounds(method):
     x0 = np.array([[0.5, 0.5], [0.5, 0.5]])
@@ -128,7 +130,7 @@ def test_constraints(method):
 
     constraint = nonlinear_constraint(circle, -np.inf, 1.0, START)
     with warnings.catch_warnings():
-        if method == "SLSQP":  # SciPy says that it does not use the Hessian
+        if method in ("SLSQP", "COBYLA"):  # SciPy says which derivatives it does not use
             warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
         result = minimize(
             lambda p: anp.sum(p["a"]) + p["b"], START, method=method, constraints=constraint

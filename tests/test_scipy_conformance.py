@@ -562,7 +562,7 @@ def test_wrong_shapes_are_refused(kind, dtype):
             op**2
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 @pytest.mark.parametrize("name", ["A", *COMPOSITES])
 def test_pickled(kind, name, protocol):
     op, matrix = MAKERS[kind](np.float64)

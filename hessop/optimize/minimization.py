@@ -30,27 +30,27 @@ class _Method:
 
     hessian: str = ""  # "product", "operator" or "dense", if any
     gradient: bool = True
-    line_search: bool = False
+    interpolates: bool = False  # function values, so that an infinity among them does harm
     bounds: bool = False
     constraints: bool = False
 
 
 _METHODS = {
-    "newton-cg": _Method("product", line_search=True),
+    "newton-cg": _Method("product", interpolates=True),
     "trust-ncg": _Method("product"),
     "trust-krylov": _Method("product"),
     "trust-constr": _Method("operator", bounds=True, constraints=True),
     "trust-exact": _Method("dense"),
     "dogleg": _Method("dense"),
-    "bfgs": _Method(line_search=True),
-    "cg": _Method(line_search=True),
-    "l-bfgs-b": _Method(line_search=True, bounds=True),
-    "tnc": _Method(line_search=True, bounds=True),
-    "slsqp": _Method(line_search=True, bounds=True, constraints=True),
+    "bfgs": _Method(interpolates=True),
+    "cg": _Method(interpolates=True),
+    "l-bfgs-b": _Method(interpolates=True, bounds=True),
+    "tnc": _Method(interpolates=True, bounds=True),
+    "slsqp": _Method(interpolates=True, bounds=True, constraints=True),
     "nelder-mead": _Method(gradient=False, bounds=True),
     "powell": _Method(gradient=False, bounds=True),
-    "cobyla": _Method(gradient=False, bounds=True, constraints=True),
-    "cobyqa": _Method(gradient=False, bounds=True, constraints=True),
+    "cobyla": _Method(gradient=False, interpolates=True, bounds=True, constraints=True),
+    "cobyqa": _Method(gradient=False, interpolates=True, bounds=True, constraints=True),
 }
 
 
@@ -162,7 +162,8 @@ def minimize(
             "check_saddle=True looks at the Hessian alone, which says nothing about a minimum on a "
             "bound or constraint. Leave it out here."
         )
-    guard = (LineSearchGuard if what.line_search else TrustRegionGuard)(objective)
+    line_search = what.gradient and what.interpolates
+    guard = (LineSearchGuard if line_search else TrustRegionGuard)(objective)
     arguments = {
         "method": method,
         "tol": tol,
@@ -173,7 +174,7 @@ def minimize(
         arguments["bounds"] = flat_bounds(bounds, objective.layout)
     if constrained and what.constraints:
         arguments["constraints"] = constraints
-    value = guard.fun if what.gradient else _plain(fun, args, objective)
+    value = guard.fun if what.gradient else _plain(fun, args, objective, what)
 
     with progress_bar(progress, None, desc=str(method), unit="step") as bar:
         reporter = _Reporter(objective, guard, callback, bar)
@@ -221,14 +222,18 @@ def _derivatives(guard: TrustRegionGuard, what: _Method) -> dict[str, Any]:
 
 
 def _plain(
-    fun: Callable[..., Any], args: tuple[Any, ...], objective: Objective
+    fun: Callable[..., Any], args: tuple[Any, ...], objective: Objective, what: _Method
 ) -> Callable[[np.ndarray], float]:
     """The value without a trace, for methods that never ask for a derivative."""
-    objective.fun(objective.x0)  # a function that is not finite here is refused here
+    worst = objective.fun(objective.x0)  # a function that is not finite here is refused here
 
     def value(x: np.ndarray) -> float:
+        nonlocal worst
         result = plain_value(fun(objective.unflatten(x), *args))
-        return result if np.isfinite(result) else np.inf
+        if np.isfinite(result):
+            worst = max(worst, result)
+            return result
+        return worst + 0.1 * (1.0 + abs(worst)) if what.interpolates else np.inf
 
     return value
 

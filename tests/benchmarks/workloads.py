@@ -1,0 +1,149 @@
+"""What the benchmarks run: functions with a Hessian product written by hand.
+
+Each function is made for a NumPy-like module, so that autograd and JAX differentiate the same text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Vector = np.ndarray
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A function at a point.
+
+    of : module -> fun(x), for autograd.numpy or jax.numpy
+    by_hand : product(v) at x, in flat vectors, in plain NumPy; what is constant is computed once
+    columns : how many columns a block has, or none where it would not fit
+    """
+
+    name: str
+    of: Callable[[Any], Callable[[Any], Any]]
+    x: Any
+    by_hand: Callable[[Vector], Vector]
+    columns: int = 32
+
+
+def rosenbrock(n: int) -> Workload:
+    x = np.random.default_rng(0).standard_normal(n)
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(x: Any) -> Any:
+            return anp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+        return fun
+
+    main = np.full(n, 200.0)
+    main[0] = 0.0
+    main[:-1] += 1200.0 * x[:-1] ** 2 - 400.0 * x[1:] + 2.0
+    off = -400.0 * x[:-1]
+
+    def by_hand(v: Vector) -> Vector:
+        product = main * v
+        product[:-1] += off * v[1:]
+        product[1:] += off * v[:-1]
+        return product
+
+    return Workload(f"Rosenbrock n = {n:,}", of, x, by_hand, columns=32 if n <= 10_000 else 0)
+
+
+def logistic_regression(rows: int, n: int) -> Workload:
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((rows, n)) / np.sqrt(n)
+    y = (rng.uniform(size=rows) < 0.5).astype(float)
+    w = rng.standard_normal(n)
+    l2 = 1e-3
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(w: Any) -> Any:
+            z = anp.dot(X, w)
+            return anp.mean(anp.logaddexp(0.0, z) - y * z) + 0.5 * l2 * anp.dot(w, w)
+
+        return fun
+
+    p = 1.0 / (1.0 + np.exp(-(X @ w)))
+    weights = p * (1.0 - p) / rows
+
+    def by_hand(v: Vector) -> Vector:
+        return X.T @ (weights * (X @ v)) + l2 * v
+
+    return Workload(f"logistic regression {rows:,} x {n}", of, w, by_hand)
+
+
+def tanh_network(rows: int, sizes: tuple[int, int, int, int]) -> Workload:
+    """Two hidden layers and a softmax; by hand, Pearlmutter's R operator line by line."""
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((rows, sizes[0]))
+    labels = rng.integers(0, sizes[-1], rows)
+    p = {f"W{i + 1}": rng.standard_normal(s) / np.sqrt(s[0]) for i, s in enumerate(_pairs(sizes))}
+    p |= {f"b{i + 1}": 0.1 * rng.standard_normal(s[1]) for i, s in enumerate(_pairs(sizes))}
+    Y = np.eye(sizes[-1])[labels]
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(p: Any) -> Any:
+            a = anp.tanh(anp.dot(X, p["W1"]) + p["b1"])
+            a = anp.tanh(anp.dot(a, p["W2"]) + p["b2"])
+            z = anp.dot(a, p["W3"]) + p["b3"]
+            top = anp.max(z, axis=1, keepdims=True)
+            log_sum = anp.log(anp.sum(anp.exp(z - top), axis=1)) + top[:, 0]
+            return anp.mean(log_sum - anp.sum(Y * z, axis=1))
+
+        return fun
+
+    W1, W2, W3 = p["W1"], p["W2"], p["W3"]
+    A1 = np.tanh(X @ W1 + p["b1"])
+    A2 = np.tanh(A1 @ W2 + p["b2"])
+    Z3 = A2 @ W3 + p["b3"]
+    P = np.exp(Z3 - Z3.max(axis=1, keepdims=True))
+    P /= P.sum(axis=1, keepdims=True)
+    D3 = (P - Y) / rows
+    S1, S2 = 1.0 - A1**2, 1.0 - A2**2
+    B2 = D3 @ W3.T
+    D2 = B2 * S2
+    B1 = D2 @ W2.T
+    C1, C2 = -2.0 * B1 * A1, -2.0 * B2 * A2
+    shapes = [p[key].shape for key in sorted(p)]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+
+    def by_hand(v: Vector) -> Vector:
+        V1, V2, V3, c1, c2, c3 = (
+            part.reshape(shape) for part, shape in zip(np.split(v, ends[:-1]), shapes, strict=True)
+        )
+        R1 = S1 * (X @ V1 + c1)
+        R2 = S2 * (A1 @ V2 + R1 @ W2 + c2)
+        RZ = A2 @ V3 + R2 @ W3 + c3
+        T3 = P * (RZ - np.sum(P * RZ, axis=1, keepdims=True)) / rows
+        T2 = (T3 @ W3.T + D3 @ V3.T) * S2 + C2 * R2
+        T1 = (T2 @ W2.T + D2 @ V2.T) * S1 + C1 * R1
+        parts = (
+            X.T @ T1,
+            R1.T @ D2 + A1.T @ T2,
+            R2.T @ D3 + A2.T @ T3,
+            T1.sum(axis=0),
+            T2.sum(axis=0),
+            T3.sum(axis=0),
+        )
+        return np.concatenate([part.ravel() for part in parts])
+
+    return Workload(f"tanh network {'-'.join(map(str, sizes))}, {rows:,} rows", of, p, by_hand)
+
+
+def _pairs(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+    return list(itertools.pairwise(sizes))
+
+
+def workloads() -> list[Workload]:
+    return [
+        rosenbrock(10),
+        rosenbrock(1_000),
+        rosenbrock(1_000_000),
+        logistic_regression(2_000, 500),
+        tanh_network(1_000, (100, 200, 200, 10)),
+    ]
