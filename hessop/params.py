@@ -234,6 +234,8 @@ def _way_out(array: np.ndarray, leaf: Any) -> str:
         return "Fill the masked entries first."
     if array.dtype.kind == "c":
         return "Give its real and imaginary parts as two leaves."
+    if type(leaf).__name__ == "ArrayBox":
+        return "autograd is differentiating by it: make the operator outside of that."
     if array.dtype.kind == "b":
         return "Cast it to float if it is meant as a parameter."
     return "Pass what is not a parameter through args."

@@ -5,6 +5,7 @@ import math
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 
 import hessop
 from hessop import NonFiniteError, NotTracedError, hessian_operator, jacobian_operator
@@ -86,6 +87,11 @@ def test_what_x_may_not_be(make, x, error, words):
         make(lambda x: anp.sum(x**2), x)
 
 
+def test_an_operator_is_not_made_inside_a_trace():
+    with pytest.raises(TypeError, match="make the operator outside"):
+        grad(lambda x: hessian_operator(lambda y: anp.sum(y**2), x).value)(X)
+
+
 def test_mode_and_callables():
     with pytest.raises(ValueError, match="mode is 'forward', expected one of 'auto'"):
         hessian_operator(lambda x: anp.sum(x**2), X, mode="forward")
@@ -98,7 +104,7 @@ def test_mode_and_callables():
 
 
 @pytest.mark.parametrize(
-    ("grad", "error", "words"),
+    ("gradient", "error", "words"),
     [
         (lambda x: x[:2], ValueError, r"grad\(x\) has shape \(2,\), expected \(3,\)"),
         (lambda x: None, TypeError, r"grad\(x\) is NoneType"),
@@ -107,8 +113,8 @@ def test_mode_and_callables():
         (lambda x: x * np.nan, NonFiniteError, "the gradient is not finite a small step away"),
     ],
 )
-def test_what_grad_may_not_return(grad, error, words):
-    H = hessian_operator(None, X, grad=grad)
+def test_what_grad_may_not_return(gradient, error, words):
+    H = hessian_operator(None, X, grad=gradient)
     with pytest.raises(error, match=words):
         H @ np.ones(3)
 

@@ -67,6 +67,13 @@ def test_bounds_as_numbers_vectors_and_trees():
         assert result.params["scale"] == pytest.approx(1.5, abs=1e-6)
 
 
+def test_one_parameter_and_an_unknown_solver():
+    result = least_squares(lambda x: anp.array([x[0] - 2.0]), np.zeros(1), tr_solver="lsmr")
+    np.testing.assert_allclose(result.params, 2.0)
+    with pytest.raises(ValueError, match="tr_solver"):
+        least_squares(misfit, START, tr_solver="best")
+
+
 def test_the_jacobian_is_formed_only_when_small():
     small = least_squares(misfit, START)
     assert isinstance(small.jac, np.ndarray)

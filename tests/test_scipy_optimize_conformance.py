@@ -11,7 +11,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 import scipy.optimize
-from scipy.optimize import Bounds, NonlinearConstraint
+from scipy.optimize import NonlinearConstraint
 from scipy.sparse.linalg import LinearOperator
 from test_scipy_conformance import call, scipys_tests, undisturbed
 
@@ -241,9 +241,7 @@ def our_least_squares(
         options.pop(derivative, None)
     fun = partial(fun, **options.pop("kwargs", {}))
     x0 = np.atleast_1d(x0)
-    if not isinstance(bounds, Bounds):
-        bounds = tuple(np.asarray(bound) if np.ndim(bound) else bound for bound in bounds)
-    if default == "lsmr" and x0.size > 1:  # of one parameter alone, SciPy's own is an IndexError
+    if default == "lsmr":
         options.setdefault("tr_solver", "lsmr")
     result = hessop.least_squares(fun, x0, args, bounds=bounds, method=method, **options)
     if isinstance(result.jac, LinearOperator):
@@ -312,7 +310,6 @@ NOT_OURS = {
     "test_sparse_not_supported": "ours never makes a sparse Jacobian",
     "test_jac_sparsity_not_supported": "jac_sparsity is not an argument of ours",
     "test_LinearOperator_not_supported": "ours forms the Jacobian",
-    "test_wrong_parameters": "an unknown tr_solver is taken for lsmr",
 }
 
 
@@ -369,3 +366,9 @@ def test_least_squares(group, test, tr_solver, our_least_squares_tests):
 )
 def test_least_squares_on_its_own(test, tr_solver, our_least_squares_tests):
     call(getattr(our_least_squares_tests(tr_solver), test))
+
+
+@pytest.mark.parametrize("bounds", [(0.5, [2.0, 2.0]), ([0.3, 0.2], 3.0), ([-1, 0.5], [1.0, 3.0])])
+def test_least_squares_bounds_as_lists(bounds):
+    result = hessop.least_squares(REPLACED["fun_2d_trivial"], np.ones(2), bounds=bounds)
+    np.testing.assert_allclose(result.x, np.clip([0.0, 0.0], *bounds), atol=1e-5)

@@ -182,7 +182,8 @@ class BaseOperator(LinearOperator):
         return super().__rmul__(self._own_scalar(x))
 
     def __truediv__(self, x: Any) -> Any:
-        return self * np.divide(1.0, x) if np.isscalar(x) else super().__truediv__(x)
+        one: Any = 1.0
+        return self * (one / x) if np.isscalar(x) else super().__truediv__(x)
 
     def __neg__(self) -> LinearOperator:
         return self * -1.0
@@ -194,7 +195,7 @@ class BaseOperator(LinearOperator):
         return self._as_operator(x) + self
 
     def __sub__(self, x: Any) -> Any:
-        return self + -self._as_operator(x)
+        return self + -x
 
     def __rsub__(self, x: Any) -> Any:
         return self._as_operator(x) + -self

@@ -48,8 +48,10 @@ def flat_side(side: Any, layout: Layout) -> Any:
     -------
     float or ndarray, shape (n,)
     """
-    if not isinstance(side, dict | list | tuple) and np.ndim(side) == 0:
-        return side
-    if isinstance(side, np.ndarray) and side.size in (1, layout.size):
-        return side.ravel()
+    try:
+        array = np.asarray(side, dtype=np.float64)
+    except (TypeError, ValueError):  # a dict, or a list of arrays of several shapes
+        return layout.flatten(side, "bounds")
+    if array.size in (1, layout.size):
+        return array.ravel() if array.ndim else array.item()
     return layout.flatten(side, "bounds")

@@ -97,11 +97,12 @@ def least_squares(
         raise NonFiniteError(
             f"{name}(x0) is not finite, expected finite residuals. Start inside the domain."
         )
+    if layout.size == 1:
+        tr_solver = None  # SciPy's lsmr steps fail with a single parameter
     dense = method == "lm" or tr_solver == "exact" or isinstance(kwargs.get("x_scale"), str)
     if not dense and tr_solver is None:
         dense = layout.size <= DENSE_JACOBIAN
-    if not dense:
-        tr_solver = "lsmr"
+        tr_solver = None if dense else "lsmr"
     low, high = (flat_side(side, layout) for side in _two(bounds))
     result = scipy.optimize.least_squares(
         values, x, jac=jacobian, bounds=(low, high), method=method, tr_solver=tr_solver, **kwargs
