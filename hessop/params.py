@@ -21,6 +21,8 @@ from hessop._errors import NonFiniteError
 
 __all__ = ["Layout", "read_tree"]
 
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -80,6 +82,8 @@ Give a tree nested like x, with arrays for its leaves.
 
     def join(self, leaves: Sequence[Any]) -> np.ndarray:
         """Write leaves into one fresh flat vector of this layout's dtype; None counts as zeros."""
+        if len(leaves) == 1 and leaves[0] is not None:
+            return np.array(leaves[0], dtype=self.dtype, order="C").reshape(-1)
         x = np.empty(self.size, dtype=self.dtype)
         for start, end, leaf in zip(self.offsets, self.offsets[1:], leaves, strict=False):
             # order="C" flattens negative strides and broadcast views the same way for all.
@@ -191,10 +195,8 @@ def read_tree(tree: Any, name: str = "x") -> tuple[Layout, np.ndarray]:
     """
     leaves, spec = _tree_leaves(tree)
     arrays = _float_leaves(leaves, spec, name)
-    single = bool(arrays) and all(array.dtype == np.float32 for array in arrays)
-    layout = Layout(
-        spec, tuple(array.shape for array in arrays), np.dtype(np.float32 if single else np.float64)
-    )
+    single = bool(arrays) and all(array.dtype is _SINGLE for array in arrays)
+    layout = Layout(spec, tuple(array.shape for array in arrays), _SINGLE if single else _DOUBLE)
     if layout.size == 0:
         raise ValueError(f"{name} is empty, expected at least one entry to differentiate by.")
     x = layout.join(arrays)
@@ -217,7 +219,7 @@ def _float_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, name: str) -> 
 
 
 def _float_leaf(leaf: Any, spec: optree.PyTreeSpec, index: int, name: str) -> np.ndarray:
-    if isinstance(leaf, np.ndarray) and leaf.dtype == np.float64 and type(leaf) is np.ndarray:
+    if type(leaf) is np.ndarray and leaf.dtype is _DOUBLE:
         return leaf
     array = np.asarray(leaf)
     if array.dtype.kind not in "iuf" or isinstance(leaf, np.ma.MaskedArray):
@@ -226,7 +228,8 @@ def _float_leaf(leaf: Any, spec: optree.PyTreeSpec, index: int, name: str) -> np
             f"{_path(spec, index, name)} is {_article(kind)}, expected a real number or an array "
             f"of real numbers. {_way_out(array, leaf)}"
         )
-    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+    # A float of the other byte order is not the same dtype, and is brought to this machine's.
+    return array.astype(_SINGLE if array.dtype == _SINGLE else _DOUBLE, copy=False)
 
 
 def _way_out(array: np.ndarray, leaf: Any) -> str:

@@ -222,6 +222,14 @@ def test_a_missing_derivative_is_named():
     np.testing.assert_allclose(D @ np.ones(2), -2 / 9, rtol=1e-8)
 
 
+def test_a_primitive_that_returns_a_python_float():
+    total = primitive(lambda x: float(np.sum(x**2)))
+    defvjp(total, lambda ans, x: lambda g: 2.0 * g * x)
+    H = hessian_operator(total, np.arange(3.0))
+    np.testing.assert_allclose(H @ np.ones(3), 2.0)
+    assert H.value == 5.0
+
+
 def test_operators_can_be_made_and_used_in_several_threads():
     def fun(x, scale):
         return anp.sum(anp.exp(scale * x) * x[::-1] ** 2)

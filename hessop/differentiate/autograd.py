@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from autograd.core import JVPNode, VJPNode, primitive_jvps, primitive_vjps
 from autograd.tracer import Node, getval, new_box
-from autograd.util import subvals, toposort
+from autograd.util import toposort
 
 from hessop._errors import MissingDerivativeError, name_of
 from hessop.differentiate.recording import (
@@ -209,19 +209,19 @@ def _lift(
     }
     for node in reversed(recording.order):
         if node.parents:
-            parents = tuple(boxes[parent]._node for parent in node.parents)
+            parents = tuple([boxes[parent]._node for parent in node.parents])
             outer = node_type(node.value, node.fun, node.args, node.kwargs, node.argnums, parents)
             boxes[node] = new_box(node.value, trace, outer)
     return boxes
 
 
 def _lifted_args(node: RecordedNode, boxes: dict[RecordedNode, Any]) -> tuple[Any, ...]:
-    # A node may have let go of its value where the next one, to which it is an argument, has not.
-    lifted = [
-        (i, new_box(node.args[i], boxes[parent]._trace, boxes[parent]._node))
-        for i, parent in zip(node.argnums, node.parents, strict=True)
-    ]
-    return subvals(node.args, lifted)  # type: ignore[no-any-return]
+    args = list(node.args)
+    for i, parent in zip(node.argnums, node.parents, strict=True):
+        box = boxes[parent]
+        # A node may have let go of its value where the next one, which was given it, has not.
+        args[i] = box if box._value is args[i] else new_box(args[i], box._trace, box._node)
+    return tuple(args)
 
 
 def _lifted_vjp_rules(

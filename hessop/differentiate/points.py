@@ -70,14 +70,16 @@ class AutogradPoint:
     recording : Recording
     seed : ndarray
         Shaped like the function's result; one for a scalar function.
+    value : float
+        ``<seed, fun(x)>``.
     mode : str
         One of the exact modes.
     """
 
-    def __init__(self, recording: Recording, seed: np.ndarray, mode: str) -> None:
+    def __init__(self, recording: Recording, seed: np.ndarray, value: float, mode: str) -> None:
         self.layout = recording.layout
         self.mode = "reverse-over-reverse" if mode == "auto" else mode
-        self.value = float(np.vdot(seed, recording.value))
+        self.value = value
         self._recording: Recording | None = recording
         self._seed = seed
         self._gradient: np.ndarray | None = None
@@ -225,9 +227,11 @@ def differentiate_at(
         )
     function = fun
     recording, seed = _record_scalar(function, layout, x, args)
+    result = recording.value
+    value = float(result if isinstance(result, float) else result.item())
     if not mode.startswith("finite-difference"):
-        return AutogradPoint(recording, seed, mode)
-    exact = AutogradPoint(recording, seed, "auto")
+        return AutogradPoint(recording, seed, value, mode)
+    exact = AutogradPoint(recording, seed, value, "auto")
     return DifferencePoint(
         layout,
         x,
@@ -242,13 +246,13 @@ def _record_scalar(
     fun: Callable[..., Any], layout: Layout, x: np.ndarray, args: tuple[Any, ...]
 ) -> tuple[Recording, np.ndarray]:
     recording = record(fun, layout, x, args)
-    shape = np.shape(recording.value)
-    if np.size(recording.value) != 1:
+    value = recording.value
+    if not isinstance(value, float) and np.size(value) != 1:
         raise NotTracedError(
-            f"fun returned an array of shape {shape}, expected a scalar. "
+            f"fun returned an array of shape {np.shape(value)}, expected a scalar. "
             "Sum it, or use jacobian_operator."
         )
-    return recording, np.ones_like(recording.value)
+    return recording, np.ones(np.shape(value), dtype=value.dtype)
 
 
 def _point_of_gradient(

@@ -7,8 +7,7 @@ are read off it later, by `hessop.differentiate.autograd`, to first or to second
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ from autograd.tracer import Node, getval, isbox, new_box, notrace_primitives, tr
 from autograd.util import toposort
 
 from hessop._errors import MissingDerivativeError, NonFiniteError, NotTracedError, name_of
-from hessop.differentiate.retention import thin_out
+from hessop.differentiate.retention import is_large, thin_out
 from hessop.params import Layout
 
 __all__ = ["TRACING", "RecordedNode", "Recording", "is_traced", "new_trace", "pull", "record"]
@@ -50,7 +49,10 @@ class RecordedNode(Node):
                 f"autograd has no derivative of {name_of(fun)}. Write it with other functions of "
                 "autograd.numpy, define one with autograd.extend.defvjp, or pass grad=."
             )
-        self.value, self.args = thin_out(fun, value, args, argnums)
+        if is_large(value) or is_large(args[argnums[0]]):
+            value, args = thin_out(fun, value, args, argnums)
+        self.value = value
+        self.args = args
         self.fun = fun
         self.kwargs = kwargs
         self.argnums = argnums
@@ -130,16 +132,24 @@ def record(
 # --- traces, and walks through them ---------------------------------------------------------------
 
 
-@contextmanager
-def new_trace() -> Iterator[int]:
-    """Open one more of autograd's traces, and close it also when an exception passes through."""
-    with TRACING:
-        outer = trace_stack.top
+class new_trace:
+    """Open one more of autograd's traces, and close it also when an exception passes through.
+
+    Used like a function; a class is the faster context.
+    """
+
+    __slots__ = ["_outer"]
+
+    def __enter__(self) -> int:
+        TRACING.acquire()
+        outer: int = trace_stack.top
         trace_stack.top = outer + 1
-        try:
-            yield outer + 1
-        finally:
-            trace_stack.top = outer
+        self._outer = outer
+        return outer + 1
+
+    def __exit__(self, *exception: object) -> None:
+        trace_stack.top = self._outer
+        TRACING.release()
 
 
 def is_traced(value: Any, trace: int) -> bool:
@@ -182,7 +192,8 @@ def _traced_result(result: Any, trace: int) -> tuple[Any, RecordedNode]:
     value = getval(result)
     if not isinstance(value, float | np.ndarray | np.floating) or np.iscomplexobj(value):
         _refuse_result(value)
-    return value, result._node
+    # A primitive of the user's own may return Python's float, which has no dtype.
+    return np.float64(value) if type(value) is float else value, result._node
 
 
 def _refuse_result(result: Any) -> NoReturn:

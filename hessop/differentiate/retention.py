@@ -13,7 +13,7 @@ import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.util import subvals
 
-__all__ = ["thin_out"]
+__all__ = ["is_large", "thin_out"]
 
 #: Arrays below this size are kept as they are: they cost less than to replace them.
 LEAST_SIZE = 4096
@@ -61,6 +61,11 @@ _ARGUMENTS = {
 }
 
 
+def is_large(value: Any) -> bool:
+    """Whether a value is an array that is worth to be replaced."""
+    return type(value) is np.ndarray and value.size >= LEAST_SIZE
+
+
 def thin_out(
     fun: Any, value: Any, args: tuple[Any, ...], argnums: tuple[int, ...]
 ) -> tuple[Any, tuple[Any, ...]]:
@@ -82,11 +87,11 @@ def thin_out(
         The same, or stand-ins. A stand-in is NaN throughout, so that a rule that did look at it
         would give NaN, and not a wrong number.
     """
-    if type(value) is np.ndarray and value.size >= LEAST_SIZE and _ignores_result(fun, argnums):
+    if is_large(value) and _ignores_result(fun, argnums):
         value = _stand_in(value)
     if fun in _NOTHING or (len(argnums) == 1 and fun in _OTHERS):
         for i in argnums:
-            if type(args[i]) is np.ndarray and args[i].size >= LEAST_SIZE:
+            if is_large(args[i]):
                 args = subvals(args, [(i, _stand_in(args[i]))])
     return value, args
 

@@ -68,7 +68,8 @@ def nonlinear_constraint(
     def hessian(x: np.ndarray, v: np.ndarray) -> HessianOperator:
         recording = at(x)
         weights = np.reshape(np.asarray(v, dtype=layout.dtype), np.shape(recording.value))
-        point = AutogradPoint(recording, weights, "auto")
+        value = float(np.vdot(weights, recording.value))
+        point = AutogradPoint(recording, weights, value, "auto")
         return HessianOperator(point, np.array(x, dtype=layout.dtype), f"vᵀ{name}", None)
 
     return NonlinearConstraint(values, lb, ub, jac=jacobian, hess=hessian)

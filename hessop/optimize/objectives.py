@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,12 +139,14 @@ class Objective:
         NonFiniteError
             When it is not finite although the value is.
         """
-        return self._at(x).gradient.copy()
+        return self.value_and_grad(x)[1]
 
     def value_and_grad(self, x: Any) -> tuple[float, np.ndarray]:
         """Value and gradient, for ``scipy.optimize.minimize(..., jac=True)``."""
         at_x = self._at(x)
-        return at_x.value, at_x.gradient.copy()
+        if at_x.point is None:
+            return at_x.value, np.full_like(self._x0, np.nan)
+        return at_x.value, at_x.point.gradient.copy()
 
     def hessp(self, x: Any, v: Any) -> np.ndarray:
         """The Hessian at x times v, both flat and of shape (n,); for ``hessp=``.
@@ -165,7 +168,17 @@ class Objective:
 
     def hess(self, x: Any) -> HessianOperator:
         """The Hessian at a flat x, as an operator; for the ``hess=`` of trust-constr."""
-        return self._at(x).hessian()
+        at_x = self._at(x)
+        if at_x.point is None:
+            raise NonFiniteError(
+                f"{self._name} is not finite at x, so that it has no Hessian there."
+            )
+        if at_x.hessian is None:
+            self._counts["nhev"] += 1
+            remake = (self._fun, self._args, self._mode, self._grad)
+            point = np.array(x, dtype=self.layout.dtype)
+            at_x.hessian = HessianOperator(at_x.point, point, self._name, remake)
+        return at_x.hessian
 
     def hess_dense(self, x: Any) -> np.ndarray:
         """The Hessian at a flat x as a symmetric array (n, n), by n products."""
@@ -182,9 +195,9 @@ class Objective:
     def known_gradient_norm(self, x: Any) -> float | None:
         """The gradient's 2-norm at x, if it was computed there and is still remembered."""
         at_x = self._cache.find(np.asarray(x))
-        if at_x is None or not at_x.differentiated:
+        if at_x is None or at_x.point is None or not at_x.differentiated:
             return None
-        return float(np.linalg.norm(at_x.gradient))
+        return float(np.linalg.norm(at_x.point.gradient))
 
     def _at(self, x: Any) -> _Evaluation:
         x = np.asarray(x, dtype=self.layout.dtype)
@@ -196,81 +209,66 @@ class Objective:
         return self._cache.at(x)
 
     def _evaluate(self, x: np.ndarray) -> _Evaluation:
-        self._add("nfev")
+        self._counts["nfev"] += 1
         try:
             point = differentiate_at(
                 self._fun, self.layout, x, args=self._args, mode=self._mode, grad=self._grad
             )
             value = point.value
-        except NonFiniteError:
-            point, value = None, np.inf
-        if np.isfinite(value):
-            return _Evaluation(self, x, point, value)
-        self._add("nonfinite")
+        except NonFiniteError:  # a plain infinity from a branch of the function
+            value = np.inf
+        else:
+            if math.isfinite(value):
+                return _Evaluation(value, _CountedPoint(point, self._name, self._counts))
+        self._counts["nonfinite"] += 1
         if np.array_equal(x, self._x0):
             raise NonFiniteError(
                 f"{self._name}(x0) is {value}, expected a finite number. "
                 "Start inside the domain of the function."
             )
-        return _Evaluation(self, x, None, np.inf)
-
-    def _operator(self, at_x: _Evaluation, x: np.ndarray) -> HessianOperator:
-        remake = (self._fun, self._args, self._mode, self._grad)
-        return HessianOperator(at_x, x, self._name, remake)
-
-    def _add(self, what: str) -> None:
-        self._counts[what] += 1
+        return _Evaluation(np.inf, None)
 
     def __repr__(self) -> str:
         return f"<Objective {self._name} of {self.layout.size} parameters, {self.counts}>"
 
 
 class _Evaluation:
-    """An objective at one point: a `Point` that counts what is asked of it.
+    """An objective at one point. Without a `Point`, the value was not finite there."""
 
-    Without an inner point, the value was not finite there.
-    """
-
-    def __init__(
-        self, objective: Objective, x: np.ndarray, point: Point | None, value: float
-    ) -> None:
+    def __init__(self, value: float, point: _CountedPoint | None) -> None:
         self.value = value
-        self.layout = objective.layout
-        self.mode = objective._mode if point is None else point.mode
-        self.differentiated = False
-        self._objective = objective
-        self._x = x
+        self.point = point
+        self.hessian: HessianOperator | None = None
+
+    @property
+    def differentiated(self) -> bool:
+        return self.hessian is not None or (self.point is not None and self.point.checked)
+
+
+class _CountedPoint:
+    """A `Point` that counts what is asked of it, and refuses a gradient that is not finite."""
+
+    def __init__(self, point: Point, name: str, counts: Counter[str]) -> None:
+        self.layout = point.layout
+        self.mode = point.mode
+        self.value = point.value
+        self.checked = False
         self._point = point
-        self._hessian: HessianOperator | None = None
+        self._name = name
+        self._counts = counts
 
     @property
     def gradient(self) -> np.ndarray:
-        """The gradient; counted and looked at once."""
-        if self._point is None:
-            return np.full(self.layout.size, np.nan, dtype=self.layout.dtype)
         gradient = self._point.gradient
-        if not self.differentiated:
-            check_gradient(gradient, self._point, f"the gradient of {self._objective._name}")
-            self._objective._add("njev")
-            self.differentiated = True
+        if not self.checked:
+            self._counts["njev"] += 1
+            check_gradient(gradient, self._point, f"the gradient of {self._name}")
+            self.checked = True
         return gradient
 
-    def hessian(self) -> HessianOperator:
-        """The operator at this point, always the same one."""
-        if self._point is None:
-            raise NonFiniteError(
-                f"{self._objective._name} is not finite at x, so that it has no Hessian there."
-            )
-        if self._hessian is None:
-            self._objective._add("nhev")
-            self._hessian = self._objective._operator(self, self._x)
-            self.differentiated = True
-        return self._hessian
-
     def product(self, v: np.ndarray) -> np.ndarray:
-        assert self._point is not None
-        self._objective._add("nhessp")
+        self._counts["nhessp"] += 1
         return self._point.product(v)
 
     def step_error(self) -> float:
-        return 0.0 if self._point is None else self._point.step_error()
+        return self._point.step_error()
