@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from hessop._errors import NonFiniteError
 from hessop.optimize.objectives import Objective
 
-__all__ = ["BrokenDown", "LineSearchGuard", "TrustRegionGuard"]
+__all__ = ["BrokenDown", "KrylovGuard", "LineSearchGuard", "TrustRegionGuard"]
 
 
 class BrokenDown(Exception):
-    """A trust-region subproblem produced a NaN of its own; the iterate is still good."""
+    """The subproblem of trust-krylov produced a NaN of its own; the iterate is still good."""
 
     def __init__(self, x: np.ndarray) -> None:
         super().__init__()
@@ -30,20 +33,11 @@ class TrustRegionGuard:
         self.fun = objective.fun
         self.grad = objective.grad
         self.hess = objective.hess
+        self.hessp = objective.hessp
         self._objective = objective
 
     def accept(self, x: np.ndarray) -> None:
         """Nothing: values are compared by SciPy itself."""
-
-    def hessp(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """The product; ends the run when the solver asks for one with NaN.
-
-        trust-krylov does so where the gradient is tiny and the Hessian nearly singular, and then
-        spins for 200 n iterations.
-        """
-        if not np.isfinite(v).all():
-            raise BrokenDown(np.copy(x))
-        return self._objective.hessp(x, v)
 
     def hess_dense(self, x: np.ndarray) -> np.ndarray:
         """The dense Hessian; zeros where the function is not finite.
@@ -53,6 +47,36 @@ class TrustRegionGuard:
         if not np.isfinite(self._objective.fun(x)):
             return np.zeros((x.size, x.size))
         return self._objective.hess_dense(x)
+
+
+class KrylovGuard(TrustRegionGuard):
+    """An objective for trust-krylov, whose subproblem breaks down where the gradient is tiny.
+
+    A squared norm below the machine's epsilon, so a gradient below 1.5e-8, counts as zero there.
+    Then it divides by it, asks for a product with NaN, and would spin for 200 n iterations.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__(objective)
+        # The division is silenced around the run; the function keeps the user's own settings.
+        self.fun = self._with_settings(objective.fun)
+        self.grad = self._with_settings(objective.grad)
+        self.hessp = self._product
+
+    @staticmethod
+    def _with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+        settings = np.geterr()
+
+        def restored(*args: Any) -> Any:
+            with np.errstate(**settings):
+                return function(*args)
+
+        return restored
+
+    def _product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        if not np.isfinite(v).all():
+            raise BrokenDown(np.copy(x))
+        return self._objective.hessp(x, v)
 
 
 class LineSearchGuard(TrustRegionGuard):

@@ -14,7 +14,7 @@ from scipy.optimize import OptimizeResult
 from hessop._progress import progress_bar
 from hessop.differentiate.points import plain_value
 from hessop.optimize.bounds import flat_bounds
-from hessop.optimize.guards import BrokenDown, LineSearchGuard, TrustRegionGuard
+from hessop.optimize.guards import BrokenDown, KrylovGuard, LineSearchGuard, TrustRegionGuard
 from hessop.optimize.objectives import Objective
 from hessop.optimize.saddles import leave_saddles
 
@@ -162,8 +162,7 @@ def minimize(
             "check_saddle=True looks at the Hessian alone, which says nothing about a minimum on a "
             "bound or constraint. Leave it out here."
         )
-    line_search = what.gradient and what.interpolates
-    guard = (LineSearchGuard if line_search else TrustRegionGuard)(objective)
+    guard = _guard(objective, str(method).lower(), what)
     arguments = {
         "method": method,
         "tol": tol,
@@ -180,10 +179,16 @@ def minimize(
         reporter = _Reporter(objective, guard, callback, bar)
 
         def run(start: np.ndarray) -> OptimizeResult:
+            before = reporter.steps
             try:
-                return scipy.optimize.minimize(value, start, callback=reporter, **arguments)
+                with np.errstate(invalid="ignore" if isinstance(guard, KrylovGuard) else None):
+                    return scipy.optimize.minimize(value, start, callback=reporter, **arguments)
             except BrokenDown as broken:
-                return _broken_down(objective, broken.x, reporter.steps)
+                steps = reporter.steps - before
+                rest = scipy.optimize.minimize(
+                    value, broken.x, callback=reporter, **_for_trust_ncg(arguments)
+                )
+                return _after_breakdown(rest, objective, steps)
 
         result = run(objective.x0)
         if check_saddle:
@@ -208,6 +213,14 @@ def _method(method: Any, bounds: Any, constraints: Any) -> _Method:
             able = [key for key, other in _METHODS.items() if getattr(other, name)]
             raise ValueError(f"method {method!r} takes no {name}. Use one of {', '.join(able)}.")
     return what
+
+
+def _guard(objective: Objective, method: str, what: _Method) -> TrustRegionGuard:
+    if method == "trust-krylov":
+        return KrylovGuard(objective)
+    if what.gradient and what.interpolates:
+        return LineSearchGuard(objective)
+    return TrustRegionGuard(objective)
 
 
 def _derivatives(guard: TrustRegionGuard, what: _Method) -> dict[str, Any]:
@@ -292,22 +305,20 @@ def _positional(callback: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
 
 
-def _broken_down(objective: Objective, x: np.ndarray, steps: int) -> OptimizeResult:
-    gradient = objective.grad(x)
-    return OptimizeResult(
-        x=x,
-        fun=objective.fun(x),
-        jac=gradient,
-        nit=steps,
-        nfev=objective.counts.nfev,
-        njev=objective.counts.njev,
-        success=False,
-        status=4,
-        message=(
-            "The subproblem broke down: it asked for a product with NaN. The gradient's norm is "
-            f"{np.linalg.norm(gradient):.2e}; a larger gtol, or trust-ncg, ends in the same place."
-        ),
+def _for_trust_ncg(arguments: dict[str, Any]) -> dict[str, Any]:
+    options = {k: v for k, v in (arguments["options"] or {}).items() if k != "inexact"}
+    return arguments | {"method": "trust-ncg", "options": options}
+
+
+def _after_breakdown(rest: OptimizeResult, objective: Objective, steps: int) -> OptimizeResult:
+    """The result of trust-ncg, which went on where trust-krylov could not, for both of them."""
+    rest.nit += steps
+    rest.nfev, rest.njev = objective.counts.nfev, objective.counts.njev
+    rest.message += (
+        " The last steps were made by trust-ncg, because the subproblem of trust-krylov "
+        "breaks down at so small a gradient."
     )
+    return rest
 
 
 def _stands_still(result: OptimizeResult, objective: Objective) -> bool:
