@@ -61,7 +61,7 @@ class KrylovGuard(TrustRegionGuard):
         # The division is silenced around the run; the function keeps the user's own settings.
         self.fun = self._with_settings(objective.fun)
         self.grad = self._with_settings(objective.grad)
-        self.hessp = self._product
+        self.hessp = self._with_settings(self._product)
 
     @staticmethod
     def _with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
