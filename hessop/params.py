@@ -228,8 +228,9 @@ def _float_leaf(leaf: Any, spec: optree.PyTreeSpec, index: int, name: str) -> np
             f"{_path(spec, index, name)} is {_article(kind)}, expected a real number or an array "
             f"of real numbers. {_way_out(array, leaf)}"
         )
-    # A float of the other byte order is not the same dtype, and is brought to this machine's.
-    return array.astype(_SINGLE if array.dtype == _SINGLE else _DOUBLE, copy=False)
+    # By its size, because a float of the other byte order has another dtype.
+    single = array.dtype.kind == "f" and array.dtype.itemsize == 4
+    return array.astype(_SINGLE if single else _DOUBLE, copy=False)
 
 
 def _way_out(array: np.ndarray, leaf: Any) -> str:

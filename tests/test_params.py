@@ -61,6 +61,8 @@ def test_no_memory_is_shared():
         (np.array([1, 2]), np.float64),
         ([1, np.int8(2), np.ones(2, np.uint16)], np.float64),
         (np.ones(2, np.float16), np.float64),
+        (np.ones(2, ">f8"), np.float64),
+        (np.ones(2, ">f4"), np.float32),
     ],
 )
 def test_dtype(tree, dtype):

@@ -149,7 +149,8 @@ def hessian_operator(
     """The Hessian of ``fun(x, *args)`` with respect to x, as a SciPy LinearOperator.
 
     The function is run once, here. The first product differentiates its gradient, and keeps what
-    the further ones need.
+    the further ones need. x is copied; other arrays that the function refers to are not, and must
+    stay as they are while the operator is in use.
 
     Parameters
     ----------
