@@ -19,7 +19,7 @@ import optree
 
 from hessop._errors import NonFiniteError
 
-__all__ = ["Layout", "read_tree"]
+__all__ = ["Layout", "as_args", "read_tree"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -110,7 +110,14 @@ Give a tree nested like x, with arrays for its leaves.
         ------
         ValueError
             When `x` does not have n entries in one dimension.
+        TypeError
+            When `x` is complex.
         """
+        if np.iscomplexobj(x):
+            raise TypeError(
+                "unflatten: x is complex, expected real numbers. Unflatten its real and imaginary "
+                "parts one after the other."
+            )
         x = np.array(x, dtype=self.dtype)
         if x.shape != (self.size,):
             raise ValueError(
@@ -195,7 +202,7 @@ def read_tree(tree: Any, name: str = "x") -> tuple[Layout, np.ndarray]:
     """
     leaves, spec = _tree_leaves(tree)
     arrays = _float_leaves(leaves, spec, name)
-    single = bool(arrays) and all(array.dtype is _SINGLE for array in arrays)
+    single = bool(arrays) and all(array.dtype == _SINGLE for array in arrays)
     layout = Layout(spec, tuple(array.shape for array in arrays), _SINGLE if single else _DOUBLE)
     if layout.size == 0:
         raise ValueError(f"{name} is empty, expected at least one entry to differentiate by.")
@@ -209,6 +216,11 @@ def read_tree(tree: Any, name: str = "x") -> tuple[Layout, np.ndarray]:
     return layout, x
 
 
+def as_args(args: Any) -> tuple[Any, ...]:
+    """SciPy's rule for ``args``: what is not a tuple is one argument."""
+    return args if isinstance(args, tuple) else (args,)
+
+
 def _tree_leaves(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
     # None is a leaf here, so that it can be refused by its path instead of vanishing.
     return optree.tree_flatten(tree, none_is_leaf=True)
@@ -219,9 +231,9 @@ def _float_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, name: str) -> 
 
 
 def _float_leaf(leaf: Any, spec: optree.PyTreeSpec, index: int, name: str) -> np.ndarray:
-    if type(leaf) is np.ndarray and leaf.dtype is _DOUBLE:
+    if type(leaf) is np.ndarray and leaf.dtype == _DOUBLE:
         return leaf
-    array = np.asarray(leaf)
+    array: np.ndarray = np.asarray(leaf)
     if array.dtype.kind not in "iuf" or isinstance(leaf, np.ma.MaskedArray):
         kind = f"array of dtype {array.dtype}" if array.ndim else type(leaf).__name__
         raise TypeError(

@@ -92,6 +92,17 @@ def test_an_operator_is_not_made_inside_a_trace():
         grad(lambda x: hessian_operator(lambda y: anp.sum(y**2), x).value)(X)
 
 
+def test_nor_of_a_function_that_refers_to_a_traced_value():
+    with pytest.raises(NotTracedError, match="make the operator outside"):
+        grad(lambda s: hessian_operator(lambda y: s * anp.sum(y**2), X).value)(2.0)
+
+
+def test_a_gradient_alone_that_is_not_finite_is_named_as_such():
+    H = hessian_operator(None, X, grad=lambda x: x * np.nan, mode="finite-difference-forward")
+    with pytest.raises(NonFiniteError, match="the gradient is not finite"):
+        H @ np.ones(3)
+
+
 def test_mode_and_callables():
     with pytest.raises(ValueError, match="mode is 'forward', expected one of 'auto'"):
         hessian_operator(lambda x: anp.sum(x**2), X, mode="forward")
@@ -110,7 +121,7 @@ def test_mode_and_callables():
         (lambda x: None, TypeError, r"grad\(x\) is NoneType"),
         (lambda x: x + 1j, TypeError, "complex128"),
         (lambda x: [x, x], ValueError, r"grad\(x\) has the structure"),
-        (lambda x: x * np.nan, NonFiniteError, "the gradient is not finite a small step away"),
+        (lambda x: x * np.nan, NonFiniteError, "the gradient is not finite at x or a small step"),
     ],
 )
 def test_what_grad_may_not_return(gradient, error, words):

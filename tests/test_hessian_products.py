@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad, make_jvp
+from autograd import checkpoint, grad, make_jvp
+from autograd.core import primitive_vjps
 from autograd.extend import defvjp, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 from cases import CASES, flat_function
 
 import hessop.differentiate.retention as retention
-from hessop import MissingDerivativeError, hessian_operator, jacobian_operator
+from hessop import MissingDerivativeError, NonFiniteError, hessian_operator, jacobian_operator
 
 EXACT = ("reverse-over-reverse", "forward-over-reverse", "reverse-over-forward")
 FORWARD = EXACT[1:]
@@ -85,6 +86,20 @@ def test_no_rule_looks_at_what_was_let_go(case, monkeypatch):
         assert relative(H @ v - exact @ v, exact @ v) < 1e-10
 
 
+def test_what_is_let_go_belongs_to_primitives():
+    # An entry that wraps a primitive would never be met.
+    for table in (retention._NOTHING, retention._OTHERS, retention._ARGUMENTS):
+        assert table <= set(primitive_vjps)
+
+
+def test_a_traced_condition_of_a_large_where():
+    x = np.linspace(-1.0, 1.0, 5000)
+    x[::2] = 0.0
+    for mode in EXACT:
+        H = hessian_operator(lambda x: anp.sum(anp.where(x, x**3, (x + 2.0) ** 2)), x, mode=mode)
+        np.testing.assert_allclose(H @ np.ones(5000), np.where(x, 6 * x, 2.0))
+
+
 def test_a_gradient_alone_is_enough():
     A = np.random.default_rng(0).standard_normal((5, 5))
     A = A + A.T
@@ -102,6 +117,33 @@ def test_a_gradient_alone_is_enough():
     np.testing.assert_allclose(H.gradient, exact @ H.x)
     with pytest.raises(ValueError, match="no fun was given"):
         _ = H.value
+
+
+@pytest.mark.parametrize("mode", TOLERANCE)
+@pytest.mark.parametrize("size", [1e-200, 1e-20, 1e20, 1e200])
+def test_differences_along_tiny_and_huge_vectors(mode, size):
+    H = hessian_operator(lambda x: anp.sum(x**3), np.array([1.0, 2.0]), mode=mode)
+    np.testing.assert_allclose(H @ np.array([size, -size]), [6 * size, -12 * size], rtol=1e-6)
+
+
+def test_step_error_where_the_gradient_vanishes():
+    # Rounding of x + h v is all there is, and the gradient at x says nothing about it.
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        center, v = 1e3 * rng.standard_normal(4), rng.standard_normal(4)
+        H = hessian_operator(
+            lambda x, c=center: 3 * anp.sum((x - c) ** 2), center, mode="finite-difference"
+        )
+        assert relative(H @ v - 6 * v, v * 6) <= 10 * H.step_error
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_difference_across_the_edge_of_the_domain_is_refused():
+    H = hessian_operator(
+        lambda x: anp.sum(anp.log(x)), np.array([1e-7, 1e5]), mode="finite-difference"
+    )
+    with pytest.raises(NonFiniteError, match="not finite a small step away"):
+        H @ np.array([1.0, 0.0])
 
 
 def test_a_gradient_may_reuse_its_buffer():
@@ -254,6 +296,38 @@ def test_operators_can_be_made_and_used_in_several_threads():
     for product in shared_products:
         np.testing.assert_array_equal(product, shared_products[0])
     assert shared.n_matvec == 6
+
+
+def test_rules_that_trace_work_in_several_threads():
+    # checkpoint runs its function again, under a trace, when it is pulled back.
+    remade = checkpoint(lambda x: anp.sin(x) ** 2)
+
+    def work(seed):
+        x = np.random.default_rng(seed).standard_normal(50)
+        H = hessian_operator(lambda x: anp.sum(remade(x) * x), x)
+        return max(
+            np.abs(H @ v - (4 * x * np.cos(2 * x) / 2 + 2 * np.sin(2 * x)) * v).max()
+            for v in np.eye(50)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(work, range(16))) < 1e-12
+
+
+def test_a_function_may_use_an_operator_while_another_thread_does():
+    inner = hessian_operator(lambda y: anp.sum(y**3), np.ones(3))
+
+    def outer(x):
+        return anp.sum(x**2 * (inner @ np.ones(3)))
+
+    def work(index):
+        if index % 2:
+            return inner @ np.ones(3)
+        return hessian_operator(outer, np.ones(3)) @ np.ones(3) / 2
+
+    with ThreadPoolExecutor(4) as pool:
+        for product in pool.map(work, range(40)):
+            np.testing.assert_allclose(product, 6.0)
 
 
 @pytest.mark.parametrize("name", ["tall", "wide", "matrix-valued", "tree"])

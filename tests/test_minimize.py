@@ -112,6 +112,22 @@ def test_bounds_of_a_tree():
     np.testing.assert_allclose(result.params["a"], [1.0, 1.5, 1.5], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, 1), (np.zeros(4), np.ones(4)), {"a": (0, 1)}, [({}, 1.0)], [(0, 1)], [("a", "b")] * 4],
+)
+def test_bounds_that_are_none(bounds):
+    with pytest.raises(ValueError, match=r"expected scipy.optimize.Bounds.* each of the 4 param"):
+        minimize(well, START, method="L-BFGS-B", bounds=bounds)
+
+
+def test_bounds_on_one_side():
+    half_open = [(None, 0.5), (2.5, None), (None, None), (0, 1)]
+    result = minimize(well, START, method="L-BFGS-B", bounds=half_open)
+    np.testing.assert_allclose(result.params["a"], [0.5, 2.5, 3.0], atol=1e-4)
+    assert result.params["b"] == 0.0
+
+
 def test_bounds_and_constraints_are_not_silently_ignored():
     with pytest.raises(
         ValueError, match=r"'trust-krylov' takes no bounds. Use one of trust-constr"
@@ -221,6 +237,81 @@ def test_warnings_of_the_function_are_heard():
         minimize(lambda x: anp.sum(x - 0.1 * anp.log(x)), np.array([3.0, 0.01]))
 
 
+def test_a_run_to_an_exact_zero_of_the_gradient():
+    for method in ("trust-krylov", "trust-ncg"):
+        result = minimize(lambda x: anp.sum((x - 1.0) ** 2), np.zeros(6), method=method, tol=0)
+        assert result.success, result
+        np.testing.assert_array_equal(result.params, np.ones(6))
+
+
+@pytest.mark.parametrize("method", SECOND_ORDER + GRADIENT)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_gradient_that_is_not_finite_at_a_rejected_step_is_passed_over(method):
+    def walled(x):  # beyond zero the value is high, and the gradient NaN
+        return anp.sum(anp.where(x > 0, 100 * anp.sqrt(x) + 1 / anp.sqrt(x), 1e6))
+
+    try:
+        result = minimize(walled, np.array([0.02]), method=method)
+    except NonFiniteError:
+        assert method == "dogleg"  # its Hessian is not positive definite on the way
+    else:
+        assert result.fun <= walled(np.array([0.02]))
+        assert np.isfinite(result.jac).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_singular_matrix_at_a_trial_step_is_rejected():
+    def log_det(x):
+        factor = anp.linalg.cholesky(anp.array([[x[0], 0.3], [0.3, x[1]]]))
+        return anp.sum(x) - 2 * anp.sum(anp.log(anp.diag(factor)))
+
+    result = minimize(log_det, np.array([4.0, 0.1]))
+    assert result.success
+    with pytest.raises(np.linalg.LinAlgError):
+        minimize(log_det, np.array([-4.0, 0.1]))
+
+
+def test_newton_cg_where_curvature_ends_before_the_gradient():
+    def ramp(x):
+        return anp.sum(anp.where(x > 1, 1e6 * (x - 1) ** 2 + x, x))
+
+    assert not minimize(ramp, np.array([10.0]), method="Newton-CG").success
+
+
+@pytest.mark.parametrize("method", GRADIENT + SECOND_ORDER)
+def test_float32_with_every_method(method):
+    start = np.zeros(3, np.float32)
+    result = minimize(lambda x: anp.sum((x - 1) ** 2), start, method=method)
+    assert result.params.dtype == np.float32
+    np.testing.assert_allclose(result.params, 1.0, atol=1e-3)
+
+
+def test_args_that_are_not_a_tuple_are_one_argument():
+    data = np.array([[1.0, 2.0]])
+    result = minimize(lambda x, A: anp.sum((x - A[0]) ** 2), np.zeros(2), data)
+    np.testing.assert_allclose(result.params, [1.0, 2.0])
+    assert minimize(lambda x, a: anp.sum((x - a) ** 2), np.zeros(1), 3.0).params[0] == 3.0
+
+
+def test_derivative_free_methods_take_any_function():
+    for method in NO_DERIVATIVE:
+        result = minimize(lambda x: float(np.mean(np.abs(x - 1.0))), np.zeros(3), method=method)
+        assert result.fun < 0.1
+
+
+def test_counts_are_the_work_done():
+    runs = []
+
+    def fun(x):
+        runs.append(1)
+        return anp.sum((x[1:] - x[:-1] ** 2) ** 2) + anp.sum((1 - x) ** 2)
+
+    for method in SECOND_ORDER + GRADIENT + NO_DERIVATIVE:
+        runs.clear()
+        result = minimize(fun, np.full(3, -0.5), method=method, check_saddle=method in SECOND_ORDER)
+        assert result.nfev == len(runs), method
+
+
 class TestCallback:
     def test_result_style_has_the_parameters(self):
         seen = []
@@ -241,7 +332,7 @@ class TestCallback:
         )
         assert states[-1].nit > 0
 
-    @pytest.mark.parametrize("method", ["trust-krylov", "Newton-CG", "BFGS", "trust-constr"])
+    @pytest.mark.parametrize("method", SECOND_ORDER + GRADIENT)
     def test_stop_iteration(self, method):
         def stop(xk):
             raise StopIteration
@@ -288,6 +379,39 @@ class TestSaddles:
         result = minimize(well, START, check_saddle=True)
         assert result.escapes == 0
         assert result.min_eigenvalue == pytest.approx(1.0, abs=1e-3)
+
+    @pytest.mark.parametrize(
+        "scale",
+        [
+            np.r_[-1e-2, np.logspace(-6, 6, 99)],
+            np.r_[-1e-2, np.logspace(-6, 6, 299)],
+            np.array([-2e-6, 2e3]),
+            np.array([-2e-8, 2e-8]),
+        ],
+        ids=["dense", "lanczos-does-not-converge", "small-beside-large", "all-small"],
+    )
+    def test_small_negative_curvature_counts(self, scale):
+        def fun(x):
+            return anp.sum(0.5 * scale * x**2) + 1e-3 * np.abs(scale).min() * anp.sum(x**4)
+
+        result = minimize(fun, np.zeros(scale.size), check_saddle=True, options={"gtol": 1e-12})
+        assert result.escapes >= 1
+        assert result.fun < 0
+
+    def test_many_directions_down_are_left_at_once(self):
+        def wells(x):
+            return anp.sum(0.25 * x**4 - 0.5 * x**2)
+
+        for n in (50, 300):
+            result = minimize(wells, np.zeros(n), check_saddle=True)
+            assert result.escapes == 1
+            assert result.fun == pytest.approx(-n / 4, rel=1e-6)
+
+    @pytest.mark.parametrize("n", [3, 300])
+    def test_a_zero_hessian_is_no_saddle(self, n):
+        result = minimize(lambda x: anp.sum(x**4), np.zeros(n), check_saddle=True)
+        assert result.success
+        assert result.min_eigenvalue == 0.0
 
     def test_no_way_down_is_no_success(self):
         # Unbounded: each escape leads on for ever, and the run must say that it stands on a saddle.

@@ -10,7 +10,7 @@ import scipy.sparse
 from module_level import cubes
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from hessop import NonFiniteError, hessian_operator, jacobian_operator
+from hessop import NonFiniteError, Objective, hessian_operator, jacobian_operator
 
 A = np.random.default_rng(0).standard_normal((6, 6))
 A = A + A.T
@@ -105,6 +105,9 @@ def test_trees():
     product = H.matvec_tree({"a": np.array([[1.0, 1.0]]), "b": 1.0})
     np.testing.assert_allclose(product["a"], [[6.0, 12.0]])
     assert product["b"] == 2.0
+    np.testing.assert_array_equal(H.flatten(H.unflatten(np.arange(3.0))), np.arange(3.0))
+    with pytest.raises(TypeError, match="x is complex"):
+        H.unflatten(np.ones(3) * 1j)
     gradient = H.unflatten(H.gradient)
     np.testing.assert_allclose(gradient["a"], [[3.0, 12.0]])
     with pytest.raises(ValueError, match="v has the structure"):
@@ -156,6 +159,12 @@ def test_blocks_reach_the_operator_as_blocks(H, monkeypatch):
     assert shapes == [(6, 6)]
 
 
+def test_matrices_of_any_real_dtype_are_subtracted(H):
+    for dtype in (np.uint8, np.int64, np.float32):
+        np.testing.assert_allclose((H - np.eye(6, dtype=dtype)) @ np.eye(6), A - np.eye(6))
+    np.testing.assert_allclose((H - np.eye(6).tolist()) @ np.eye(6), A - np.eye(6))
+
+
 def test_a_number_is_not_added(H):
     with pytest.raises(TypeError, match=r"x \* scipy.sparse.eye_array\(6\)"):
         _ = H + 0.1
@@ -197,6 +206,20 @@ def test_pickling_and_copying(mode, again):
     np.testing.assert_allclose(composite @ v, 3 * product)
 
 
+def test_float32_survives_pickling():
+    p = {"a": np.ones(2, np.float32), "b": np.float32(1.0)}
+    H = pickle.loads(pickle.dumps(hessian_operator(cubes, p)))
+    assert H.dtype == np.float32
+    assert (H @ np.ones(3)).dtype == np.float32
+
+
+def test_an_objective_pickles():
+    obj = Objective(cubes, {"a": np.ones(2), "b": 1.0}, (2.0,))
+    twin = pickle.loads(pickle.dumps(obj))
+    assert twin.fun(twin.x0) == obj.fun(obj.x0)
+    assert copy.deepcopy(obj).fun(obj.x0) == obj.fun(obj.x0)
+
+
 def test_a_local_function_does_not_pickle_and_the_error_says_which():
     def local(x):
         return anp.sum(x**2)
@@ -226,9 +249,17 @@ def test_shapes_are_refused_in_words(make):
             op.matvec(bad)
         with pytest.raises(ValueError, match=words):
             op.matmat(bad)
+        if bad.shape == (12,):
+            with pytest.raises(ValueError, match=words):
+                op.T.dot(bad) if make is hessian_operator else op.rmatvec(bad)
         if bad.ndim:
             with pytest.raises(ValueError, match=words):
                 op @ bad
+    for bad, call in ((np.ones((10, 2)), op.matvec), (np.ones(10), op.matmat)):
+        with pytest.raises(ValueError, match=r"v has shape .* expected 10"):
+            call(bad)
+    with pytest.raises(TypeError, match="Use matvec_tree"):
+        op @ {"a": np.ones(10)}
     with pytest.raises(TypeError, match="X is sparse"):
         op @ scipy.sparse.eye_array(10)
     with pytest.raises(TypeError, match="dtype object"):

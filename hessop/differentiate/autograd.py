@@ -6,7 +6,9 @@ trace, without running a primitive again, and the pull-back is then itself diffe
 point where only the value and the gradient are asked for never pays for second order, and one where
 products follow does not run the function twice.
 
-Every closure returned here takes and gives flat vectors, and may be called from several threads.
+Every closure returned here takes and gives flat vectors. It may be called from several threads,
+which then take turns: a primitive may trace when it is pulled back, and autograd counts traces in
+one place.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ __all__ = [
     "gradient",
     "jacobian_adjoint_product",
     "jacobian_product",
+    "lazily",
     "reverse_over_forward",
     "reverse_over_reverse",
 ]
@@ -58,7 +61,7 @@ def gradient(recording: Recording, seed: Any) -> np.ndarray:
     """
     with TRACING, _named_rules():
         found = pull(recording.order, _vjp_rules(recording), seed)
-    return recording.layout.join(_at_roots(recording, found))
+    return recording.layout.join(_at_roots(recording.roots, found))
 
 
 def reverse_over_reverse(recording: Recording, seed: Any) -> tuple[np.ndarray, Product]:
@@ -76,11 +79,12 @@ def reverse_over_reverse(recording: Recording, seed: Any) -> tuple[np.ndarray, P
     with new_trace() as trace, _named_rules("mode='finite-difference'"):
         roots = [VJPNode.new_root() for _ in recording.roots]
         found = pull(*_lifted_vjp_rules(recording, roots, VJPNode, trace), seed)
-    outputs = _at_roots(recording, found)
+    outputs = _at_roots(recording.roots, found)
     pull_back = _pull_back(outputs, roots, trace)
 
     def product(v: np.ndarray) -> np.ndarray:
-        return layout.join(pull_back(layout.split(v)))
+        with TRACING:  # some primitives trace when they are pulled back (odeint, checkpoint)
+            return layout.join(pull_back(layout.split(v)))
 
     return layout.join([getval(output) for output in outputs]), product
 
@@ -99,7 +103,7 @@ def forward_over_reverse(recording: Recording, seed: Any) -> Product:
             found = pull(*_lifted_vjp_rules(recording, roots, JVPNode, trace), seed)
         tangents = [
             output._node.g if is_traced(output, trace) else None
-            for output in _at_roots(recording, found)
+            for output in _at_roots(recording.roots, found)
         ]
         return layout.join(tangents)
 
@@ -125,8 +129,8 @@ def reverse_over_forward(recording: Recording, seed: Any) -> Product:
                         node.kwargs,
                     )
             slope = tangents[recording.order[0]]
-        pull_back = _pull_back([slope], roots, trace)
-        return layout.join(pull_back([seed]))
+            pull_back = _pull_back([slope], roots, trace)
+            return layout.join(pull_back([seed]))
 
     return product
 
@@ -138,8 +142,9 @@ def jacobian_adjoint_product(recording: Recording) -> Product:
 
     def product(u: np.ndarray) -> np.ndarray:
         seed = np.reshape(u, np.shape(recording.value))
-        found = pull(recording.order, rules, seed)
-        return recording.layout.join(_at_roots(recording, found))
+        with TRACING:
+            found = pull(recording.order, rules, seed)
+        return recording.layout.join(_at_roots(recording.roots, found))
 
     return product
 
@@ -156,10 +161,11 @@ def jacobian_product(recording: Recording) -> Product:
         # At ones: some rules (eigh) look at their argument, and drop terms where it is zero.
         ones = new_box(np.ones_like(recording.value), trace, root)
         found = pull(recording.order, _vjp_rules(recording), ones)
-    pull_back = _pull_back(_at_roots(recording, found), [root], trace)
+    pull_back = _pull_back(_at_roots(recording.roots, found), [root], trace)
 
     def product(v: np.ndarray) -> np.ndarray:
-        (tangent,) = pull_back(layout.split(v))
+        with TRACING:
+            (tangent,) = pull_back(layout.split(v))
         result = np.empty(size, dtype=layout.dtype)
         result[:] = 0.0 if tangent is None else np.ravel(tangent)
         return result
@@ -167,9 +173,22 @@ def jacobian_product(recording: Recording) -> Product:
     return product
 
 
-def _at_roots(recording: Recording, found: dict[Any, tuple[Any, bool]]) -> list[Any]:
-    """What a walk left at the leaves of the argument; None where it never came."""
-    return [found[root][0] if root in found else None for root in recording.roots]
+def lazily(make: Callable[[], Product]) -> Product:
+    """A product that is linearised when it is first asked for."""
+    made: Product | None = None
+
+    def product(v: np.ndarray) -> np.ndarray:
+        nonlocal made
+        with TRACING:
+            made = made or make()
+        return made(v)
+
+    return product
+
+
+def _at_roots(roots: Sequence[Any], found: dict[Any, tuple[Any, bool]]) -> list[Any]:
+    """What a walk left at the roots; None where it never came."""
+    return [found[root][0] if root in found else None for root in roots]
 
 
 def _pull_back(
@@ -191,7 +210,7 @@ def _pull_back(
 
     def pull_back(cotangents: Sequence[Any]) -> list[Any]:
         found = pull(order, rules, [cotangents[i] for i in traced])
-        return [found[root][0] if root in found else None for root in roots]
+        return _at_roots(roots, found)
 
     return pull_back
 

@@ -39,7 +39,7 @@ def difference_step(x: np.ndarray, v: np.ndarray, *, central: bool = True) -> fl
     eps = float(np.finfo(x.dtype).eps)
     scale = 1.0 + float(np.linalg.norm(x))
     balanced: float = eps ** (1 / 3 if central else 1 / 2)
-    return scale * balanced / float(np.linalg.norm(v))
+    return scale * balanced / _norm(v)
 
 
 def difference_product(
@@ -68,49 +68,65 @@ def difference_product(
     NonFiniteError
         When a gradient is not finite.
     """
-    step = np.asarray(h * v, dtype=x.dtype)
+    step = (h * v.astype(np.float64)).astype(x.dtype)
     ahead = _finite_gradient(grad, x + step)
     if at_x is None:
         behind, width = _finite_gradient(grad, x - step), 2 * h
     else:
-        behind, width = at_x, h
-    slope: np.ndarray = (ahead - behind) / x.dtype.type(width)
-    return slope
+        behind, width = _finite(at_x), h
+    slope: np.ndarray = (ahead - behind) / width
+    return slope.astype(x.dtype, copy=False)
 
 
 def difference_error(
-    grad: Gradient, x: np.ndarray, v: np.ndarray, h: float, *, at_x: np.ndarray | None = None
+    grad: Gradient,
+    x: np.ndarray,
+    v: np.ndarray,
+    h: float,
+    product: np.ndarray,
+    *,
+    at_x: np.ndarray | None = None,
 ) -> float:
-    """An estimate of the relative error ``||Hv computed - Hv|| / ||Hv||`` of `difference_product`.
+    """An estimate of the error of a product by `difference_product`, relative to its size.
 
     The product with twice the step differs from it by a multiple of the formula's error (three
     times for a central difference, once for a one-sided one) and by the rounding of both, so the
-    size of that difference bounds either. A floor is set by the rounding of the gradients alone.
+    size of that difference bounds either. A floor is set by the rounding of ``x + h v``.
 
     Parameters
     ----------
     grad, x, v, h, at_x
         As given to `difference_product`.
+    product : ndarray, shape (n,)
+        What it returned.
 
     Returns
     -------
     float
-        It costs one further product, and the one that it is about.
+        It costs one further product.
     """
-    product = difference_product(grad, x, v, h, at_x=at_x)
     coarser = difference_product(grad, x, v, 2 * h, at_x=at_x)
     eps = float(np.finfo(x.dtype).eps)
-    rounding = eps * float(np.linalg.norm(grad(x) if at_x is None else at_x)) / h
-    size = float(np.linalg.norm(product))
-    error = float(np.linalg.norm(coarser - product)) + rounding
-    return error / size if size else error
+    floor = eps * (1.0 + _norm(x)) / (h * _norm(v))
+    size = _norm(product)
+    error = _norm(coarser - product)
+    return error / size + floor if size else error + floor
+
+
+def _norm(v: np.ndarray) -> float:
+    """The 2-norm, also where the squares would underflow or overflow."""
+    largest = float(np.abs(v).max())
+    return largest * float(np.linalg.norm(v / largest)) if largest else 0.0
 
 
 def _finite_gradient(grad: Gradient, x: np.ndarray) -> np.ndarray:
-    g = grad(x)
+    return _finite(grad(x))
+
+
+def _finite(g: np.ndarray) -> np.ndarray:
     if not np.isfinite(g).all():
         raise NonFiniteError(
-            "the gradient is not finite a small step away from x, so it cannot be differenced. "
+            "the gradient is not finite at x or a small step away, so it cannot be differenced. "
             "Move x away from the edge of the domain, or use an exact mode."
         )
     return g

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from hessop._errors import NotTracedError
+from hessop._errors import NonFiniteError, NotTracedError
 from hessop.differentiate.autograd import (
     Product,
     forward_over_reverse,
@@ -22,7 +21,7 @@ from hessop.differentiate.finite_difference import (
     difference_product,
     difference_step,
 )
-from hessop.differentiate.recording import Recording, record
+from hessop.differentiate.recording import TRACING, Recording, record
 from hessop.params import Layout
 
 __all__ = ["MODES", "AutogradPoint", "DifferencePoint", "Point", "differentiate_at", "plain_value"]
@@ -84,12 +83,11 @@ class AutogradPoint:
         self._seed = seed
         self._gradient: np.ndarray | None = None
         self._product: Product | None = None
-        self._lock = threading.Lock()
 
     @property
     def gradient(self) -> np.ndarray:
         """The gradient, shape (n,): of the Hessian's linearisation where that was made already."""
-        with self._lock:
+        with TRACING:
             if self._gradient is None:
                 assert self._recording is not None
                 self._gradient = gradient(self._recording, self._seed)
@@ -99,7 +97,7 @@ class AutogradPoint:
         """Hv; the first call linearises the gradient."""
         product = self._product
         if product is None:
-            with self._lock:
+            with TRACING:
                 product = self._product = self._product or self._linearize()
         return product(v)
 
@@ -147,7 +145,7 @@ class DifferencePoint:
         self._value = value
         self._gradient = gradient
         self._grad = grad
-        self._last_v: np.ndarray | None = None
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def value(self) -> float:
@@ -163,13 +161,20 @@ class DifferencePoint:
         """Hv by two gradients, or by one and the gradient at x."""
         if not v.any():
             return np.zeros_like(self._x)
-        self._last_v = v.copy()
-        return difference_product(self._grad, self._x, v, self._step(v), at_x=self._at_x())
+        product = self._difference(v)
+        self._last = v.copy(), product.copy()
+        return product
 
     def step_error(self) -> float:
         """Estimated relative error of the last product, or before any, of one with a constant v."""
-        v = np.ones_like(self._x) if self._last_v is None else self._last_v
-        return difference_error(self._grad, self._x, v, self._step(v), at_x=self._at_x())
+        if self._last is None:
+            v = np.ones_like(self._x)
+            self._last = v, self._difference(v)
+        v, product = self._last
+        return difference_error(self._grad, self._x, v, self._step(v), product, at_x=self._at_x())
+
+    def _difference(self, v: np.ndarray) -> np.ndarray:
+        return difference_product(self._grad, self._x, v, self._step(v), at_x=self._at_x())
 
     def _step(self, v: np.ndarray) -> float:
         return difference_step(self._x, v, central=self.mode == "finite-difference")
@@ -237,9 +242,22 @@ def differentiate_at(
         x,
         lambda: exact.value,
         lambda: exact.gradient,
-        lambda z: gradient(*_record_scalar(function, layout, z, args)),
+        lambda z: _gradient_near(function, layout, z, args),
         mode,
     )
+
+
+def _gradient_near(
+    fun: Callable[..., Any], layout: Layout, x: np.ndarray, args: tuple[Any, ...]
+) -> np.ndarray:
+    recording, seed = _record_scalar(fun, layout, x, args)
+    if not np.isfinite(recording.value).all():
+        # Its derivative may well be finite, as that of log is at a negative number, and be wrong.
+        raise NonFiniteError(
+            "fun is not finite a small step away from x, so its gradient cannot be differenced. "
+            "Move x away from the edge of the domain, or use an exact mode."
+        )
+    return gradient(recording, seed)
 
 
 def _record_scalar(

@@ -176,7 +176,9 @@ def pull(order: Sequence[Any], rules: Iterable[Any], seed: Any) -> dict[Any, tup
 
 
 def _add_hint(error: Exception, layout: Layout) -> None:
-    if not isinstance(error, TypeError | ValueError | AttributeError | IndexError):
+    if not isinstance(error, TypeError | ValueError | AttributeError | IndexError) or isinstance(
+        error, np.linalg.LinAlgError
+    ):
         return
     error.add_note(
         "hessop ran fun on traced values. If it works on plain arrays, look for a function that is "
@@ -189,6 +191,11 @@ def _add_hint(error: Exception, layout: Layout) -> None:
 def _traced_result(result: Any, trace: int) -> tuple[Any, RecordedNode]:
     if not is_traced(result, trace):
         _refuse_result(result)
+    if isbox(result._value):
+        raise NotTracedError(
+            "autograd is differentiating by a value that fun refers to: make the operator outside "
+            "of that, or pass the plain value."
+        )
     value = getval(result)
     if not isinstance(value, float | np.ndarray | np.floating) or np.iscomplexobj(value):
         _refuse_result(value)
@@ -225,5 +232,5 @@ def _refuse_result(result: Any) -> NoReturn:
     raise NotTracedError(
         "fun's result does not depend on its argument through autograd.numpy: it is a plain "
         f"{type(value).__name__}{shape}. Compute it from x with autograd.numpy, without float(), "
-        "math, or writing into an array."
+        "math, rounding, or writing into an array; for points outside of the domain, return inf."
     )

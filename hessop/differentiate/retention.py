@@ -37,7 +37,6 @@ _NOTHING = {
     anp.roll,
     anp.tril,
     anp.triu,
-    anp.where,
     anp.concatenate_args,
     ArrayBox.__getitem__,
 }

@@ -133,19 +133,19 @@ class BaseOperator(LinearOperator):
         """``A @ x`` for x of shape (n,), or one column (n, 1). See `scipy.sparse.linalg`."""
         if type(x) is np.ndarray and x.shape == (self.shape[1],):
             return self._matvec(x)  # what SciPy would come to, in a tenth of the time
-        return super().matvec(self._of_length(x, self.shape[1]))
+        return super().matvec(self._of_length(x, self.shape[1], block=False))
 
     def rmatvec(self, x: Any) -> Any:
         """``A.T @ x`` for x of shape (m,), or one column (m, 1). See `scipy.sparse.linalg`."""
-        return super().rmatvec(self._of_length(x, self.shape[0]))
+        return super().rmatvec(self._of_length(x, self.shape[0], block=False))
 
     def matmat(self, X: Any) -> Any:
         """``A @ X`` for a block X of k columns, shape (n, k). See `scipy.sparse.linalg`."""
-        return super().matmat(self._of_length(X, self.shape[1]))
+        return super().matmat(self._of_length(X, self.shape[1], block=True))
 
     def rmatmat(self, X: Any) -> Any:
         """``A.T @ X`` for a block X of k columns, shape (m, k). See `scipy.sparse.linalg`."""
-        return super().rmatmat(self._of_length(X, self.shape[0]))
+        return super().rmatmat(self._of_length(X, self.shape[0], block=True))
 
     def dot(self, x: Any) -> Any:
         """``A @ x`` with a vector, a block of columns, an operator or a number."""
@@ -157,7 +157,10 @@ class BaseOperator(LinearOperator):
             return super().dot(x)
         return super().dot(self._of_length(x, self.shape[1]))
 
-    def _of_length(self, x: Any, n: int) -> Any:
+    def _of_length(self, x: Any, n: int, *, block: bool | None = None) -> Any:
+        """Any vector or block of n rows; with `block`, only a block, or only one column."""
+        if isinstance(x, dict):
+            raise TypeError(f"{self.symbol} @ v: v is a dict, expected an array. Use matvec_tree.")
         if issparse(x):
             raise TypeError(
                 f"{self.symbol} @ X: X is sparse, expected a dense vector or block. Use "
@@ -165,9 +168,11 @@ class BaseOperator(LinearOperator):
             )
         x = np.asanyarray(x)
         if x.ndim in (1, 2) and x.shape[0] == n:
-            return x
-        came = f"{x.shape[0]} entries" if x.ndim == 1 else f"shape {x.shape}"
-        way_out = " Transpose it." if x.ndim == 2 and x.shape[1] == n else ""
+            column = x.ndim == 1 or x.shape[1] == 1
+            if block is None or (x.ndim == 2 if block else column):
+                return x
+        came = f"{x.shape[0]} entries" if x.ndim == 1 and len(x) != n else f"shape {x.shape}"
+        way_out = " Transpose it." if x.ndim == 2 and x.shape[1] == n != x.shape[0] else ""
         raise ValueError(
             f"{self.symbol} @ v: v has {came}, expected {n}{self._meaning_of(n)}, "
             f"as shape ({n},) or, for k columns, ({n}, k).{way_out}"
@@ -195,7 +200,7 @@ class BaseOperator(LinearOperator):
         return self._as_operator(x) + self
 
     def __sub__(self, x: Any) -> Any:
-        return self + -x
+        return self + -self._as_operator(x)
 
     def __rsub__(self, x: Any) -> Any:
         return self._as_operator(x) + -self
@@ -214,7 +219,7 @@ class BaseOperator(LinearOperator):
                 f"{self.symbol} + x: x is a {type(x).__name__}, expected an operator or a matrix. "
                 f"For a shift, add x * scipy.sparse.eye_array({self.shape[0]})."
             )
-        return aslinearoperator(x)
+        return aslinearoperator(x if issparse(x) else np.asarray(x))
 
     # --- what every operator answers to -----------------------------------------------------------
 
@@ -331,7 +336,7 @@ class BaseOperator(LinearOperator):
         return SubmatrixOperator(self, rows, cols)
 
     def __copy__(self) -> Self:
-        # Nothing in an operator changes but its counter, so that a copy shares all the rest.
+        # What an operator has computed stays true, so that a copy shares all but the counter.
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__, _n_matvec=0, _counting=threading.Lock())
         return twin

@@ -46,11 +46,16 @@ def first_bad(x: np.ndarray) -> str:
 def indices(which: Any, n: int, name: str) -> np.ndarray:
     """Distinct integers in ``range(n)``, of a slice, a mask or integers that may be negative."""
     if isinstance(which, slice):
-        return np.arange(n)[which]
+        which = np.arange(n)[which]
     which = np.atleast_1d(which)
     if which.dtype == bool and which.shape == (n,):
         return np.flatnonzero(which)
-    if which.ndim != 1 or which.dtype.kind not in "iu" or np.any((which < -n) | (which >= n)):
+    if (
+        which.size == 0
+        or which.ndim != 1
+        or which.dtype.kind not in "iu"
+        or np.any((which < -n) | (which >= n))
+    ):
         raise IndexError(
             f"block: {name} is {which.dtype} of shape {which.shape}, expected a slice, a mask of "
             f"{n}, or integers from {-n} to {n - 1}."

@@ -10,7 +10,7 @@ import numpy as np
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import Point, differentiate_at
 from hessop.operators.base import BaseOperator
-from hessop.params import read_tree
+from hessop.params import as_args, read_tree
 
 __all__ = ["HessianOperator", "hessian_operator"]
 
@@ -84,14 +84,17 @@ class HessianOperator(BaseOperator):
         """Estimated relative error of the last product, ``||computed - Hv|| / ||Hv||``.
 
         0.0 for the exact modes. For finite differences it is found by a second product with twice
-        the step, so that it costs up to four gradients; before the first product, it is that of a
-        product with a constant vector.
+        the step; before the first product, it is that of a product with a constant vector.
         """
         return self._point.step_error()
 
     def unflatten(self, v: Any) -> Any:
         """The parameter tree of a flat vector, nested like x; see `hessop.params`."""
         return self._point.layout.unflatten(v)
+
+    def flatten(self, tree: Any) -> np.ndarray:
+        """The flat vector of a tree nested like x."""
+        return self._point.layout.flatten(tree)
 
     def matvec_tree(self, v: Any) -> Any:
         """``H v`` for a tree v nested like x, as such a tree.
@@ -118,8 +121,8 @@ class HessianOperator(BaseOperator):
 
     def _suspect(self) -> str:
         return (
-            f"{self._name} is {self.value:.6g} there. Its second derivative does not exist at x "
-            "(as for a norm at 0, or a branch of where that is not taken), or it overflows."
+            f"The second derivative of {self._name} does not exist at x (as for a norm at 0, or a "
+            "branch of where that is not taken), or it overflows."
         )
 
     def _meaning_of(self, n: int) -> str:
@@ -161,7 +164,7 @@ def hessian_operator(
         The point: an array of any shape, a scalar, or a nest of dicts, lists, tuples and
         namedtuples of them. Copied. Integers are cast to float.
     args : tuple
-        Further arguments, not differentiated.
+        Further arguments, not differentiated; what is not a tuple is one argument.
     mode : str
         ``"reverse-over-reverse"`` (what ``"auto"`` picks), ``"forward-over-reverse"``,
         ``"reverse-over-forward"``, ``"finite-difference"`` (central) or
@@ -206,6 +209,7 @@ def hessian_operator(
     array([4.        , 0.58385316])
     """
     layout, point = read_tree(x)
+    args = as_args(args)
     at_x = differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad)
     name = name_of(grad if fun is None else fun)
     if fun is not None and not np.isfinite(at_x.value):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
-from hessop.differentiate.autograd import Product, jacobian_adjoint_product, jacobian_product
+from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product, lazily
 from hessop.differentiate.recording import Recording, record
 from hessop.operators.base import BaseOperator
-from hessop.params import read_tree
+from hessop.params import as_args, read_tree
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
@@ -39,19 +38,14 @@ class JacobianOperator(BaseOperator):
         self._recording = recording
         self._name = name
         self._remake = remake
-        self._forward: Product | None = None
-        self._backward: Product | None = None
-        self._lock = threading.Lock()
+        self._forward = lazily(lambda: jacobian_product(recording))
+        self._backward = lazily(lambda: jacobian_adjoint_product(recording))
 
     def _product(self, v: np.ndarray) -> np.ndarray:
-        with self._lock:
-            self._forward = forward = self._forward or jacobian_product(self._recording)
-        return forward(v)
+        return self._forward(v)
 
     def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
-        with self._lock:
-            self._backward = backward = self._backward or jacobian_adjoint_product(self._recording)
-        return backward(u)
+        return self._backward(u)
 
     @property
     def value(self) -> np.ndarray:
@@ -128,8 +122,11 @@ def jacobian_operator(
     array([0., 6.])
     """
     layout, point = read_tree(x)
+    args = as_args(args)
     name = name_of(model)
     recording = record(model, layout, point, args)
+    if np.size(recording.value) == 0:
+        raise ValueError(f"{name}(x) is empty, expected at least one entry to differentiate.")
     if not np.isfinite(recording.value).all():
         raise NonFiniteError(
             f"{name}(x) is not finite, expected finite numbers. Choose a point inside the domain."

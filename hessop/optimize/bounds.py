@@ -22,17 +22,33 @@ def flat_bounds(bounds: Any, layout: Layout) -> Any:
 
     Returns
     -------
-    Bounds, or the sequence as it came
+    Bounds, or a list of n pairs
+
+    Raises
+    ------
+    ValueError
+        When it is none of these.
     """
     if isinstance(bounds, Bounds):
         feasible = bounds.keep_feasible
         flat_feasible = np.ravel(feasible) if np.ndim(feasible) > 1 else feasible
         low, high = flat_side(bounds.lb, layout), flat_side(bounds.ub, layout)
         return Bounds(low, high, keep_feasible=flat_feasible)
-    if isinstance(bounds, tuple) and any(isinstance(side, dict) for side in bounds):
+    if isinstance(bounds, tuple) and len(bounds) == 2 and any(isinstance(b, dict) for b in bounds):
         low, high = (flat_side(side, layout) for side in bounds)
         return Bounds(low, high)
-    return bounds
+    try:
+        pairs = [(low, high) for low, high in bounds]
+        sides = np.array([[np.nan if side is None else side for side in pair] for pair in pairs])
+    except (TypeError, ValueError):
+        sides = np.zeros(0)
+    if sides.shape != (layout.size, 2) or sides.dtype.kind not in "iuf":
+        raise ValueError(
+            f"bounds is {bounds!r}, expected scipy.optimize.Bounds(low, high), a pair (low, high) "
+            f"of numbers or None for each of the {layout.size} parameters, or for a dict x0 a "
+            "tuple (low, high) of dicts or numbers."
+        )
+    return pairs
 
 
 def flat_side(side: Any, layout: Layout) -> Any:

@@ -14,7 +14,7 @@ from hessop.differentiate.recording import Recording, record
 from hessop.operators.hessian import HessianOperator
 from hessop.operators.jacobian import JacobianOperator
 from hessop.optimize.caches import PointCache
-from hessop.params import read_tree
+from hessop.params import as_args, read_tree
 
 __all__ = ["nonlinear_constraint"]
 
@@ -53,6 +53,7 @@ def nonlinear_constraint(
     array([1., 1.])
     """
     layout, _ = read_tree(x0, "x0")
+    args = as_args(args)
     name = name_of(fun)
     cache = PointCache(lambda x: record(fun, layout, x, args))
 
@@ -60,10 +61,10 @@ def nonlinear_constraint(
         return cache.at(np.asarray(x, dtype=layout.dtype))
 
     def values(x: np.ndarray) -> np.ndarray:
-        return np.array(at(x).value, ndmin=1).ravel()
+        return np.array(at(x).value, dtype=np.float64, ndmin=1).ravel()
 
     def jacobian(x: np.ndarray) -> np.ndarray:
-        return JacobianOperator(at(x), name).to_dense()
+        return JacobianOperator(at(x), name).to_dense().astype(np.float64, copy=False)
 
     def hessian(x: np.ndarray, v: np.ndarray) -> HessianOperator:
         recording = at(x)

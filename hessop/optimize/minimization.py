@@ -11,10 +11,11 @@ import numpy as np
 import scipy.optimize
 from scipy.optimize import OptimizeResult
 
+from hessop._errors import NonFiniteError, name_of
 from hessop._progress import progress_bar
 from hessop.differentiate.points import plain_value
 from hessop.optimize.bounds import flat_bounds
-from hessop.optimize.guards import BrokenDown, KrylovGuard, LineSearchGuard, TrustRegionGuard
+from hessop.optimize.guards import BrokenDown, Guard, LineSearchGuard, SubproblemGuard
 from hessop.optimize.objectives import Objective
 from hessop.optimize.saddles import leave_saddles
 
@@ -54,6 +55,10 @@ _METHODS = {
 }
 
 
+# Their subproblems divide by the gradient's norm: see `SubproblemGuard`.
+_WITH_SUBPROBLEM = {"trust-krylov", "trust-ncg"}
+
+
 def minimize(
     fun: Callable[..., Any],
     x0: Any,
@@ -86,8 +91,8 @@ def minimize(
         namedtuples of them.
     args : tuple
         Further arguments, not differentiated.
-    method : str
-        A method of SciPy, in any case.
+    method : str or callable
+        A method of SciPy, in any case, or a function as SciPy takes it.
     bounds : scipy.optimize.Bounds or sequence of (low, high), optional
         On the flat vector; Bounds also in the shape of an array x0. For a dict x0 also
         ``(low, high)``, each a number or a dict like it.
@@ -103,8 +108,8 @@ def minimize(
     progress : bool
         Show a bar with value, gradient norm and products; needs tqdm.
     check_saddle : bool
-        Look at the smallest eigenvalue of the Hessian where the method stopped. If it is negative,
-        go on along its eigenvector. Without bounds and constraints only.
+        Look at the smallest eigenvalue of the Hessian where the method stopped. If it is negative
+        beyond rounding, go on along its eigenvector. Without bounds and constraints only.
     mode : str
         How Hessian products are computed: see `hessian_operator`.
     grad : callable, optional
@@ -118,13 +123,14 @@ def minimize(
 
         params : parameter tree
             The solution, nested like x0.
-        nhessp : int
-            Hessian products made.
+        nfev, njev, nhev, nhessp : int
+            Runs of the function, gradients, points with products, and Hessian products: those
+            that were made, as `Objective` counts them.
         curvature : HessianOperator
             At the solution; for the second-order methods only.
         min_eigenvalue, escapes : float, int
             With `check_saddle`: the smallest eigenvalue of the Hessian at the solution, and how
-            many saddle points were left on the way.
+            many saddle points were left on the way, ten at most.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def minimize(
         where the function is. Elsewhere, a value that is not finite counts as ``+inf``.
     ValueError
         When the method is unknown, cannot take the bounds or constraints given, or would need a
-        dense Hessian of more than `DENSE_LIMIT` parameters.
+        dense Hessian of more than 2,000 parameters.
 
     Examples
     --------
@@ -162,7 +168,8 @@ def minimize(
             "check_saddle=True looks at the Hessian alone, which says nothing about a minimum on a "
             "bound or constraint. Leave it out here."
         )
-    guard = _guard(objective, str(method).lower(), what)
+    name = str(method).lower()
+    guard = _guard(objective, name, what)
     arguments = {
         "method": method,
         "tol": tol,
@@ -173,27 +180,70 @@ def minimize(
         arguments["bounds"] = flat_bounds(bounds, objective.layout)
     if constrained and what.constraints:
         arguments["constraints"] = constraints
-    value = guard.fun if what.gradient else _plain(fun, args, objective, what)
+    value = guard.fun if what.gradient else _plain(fun, objective, what)
 
     with progress_bar(progress, None, desc=str(method), unit="step") as bar:
-        reporter = _Reporter(objective, guard, callback, bar)
+        reporter = _Reporter(objective, guard, value, callback, bar)
+        if what.gradient or callback is not None or progress:
+            arguments["callback"] = reporter
 
         def run(start: np.ndarray) -> OptimizeResult:
-            before = reporter.steps
-            try:
-                with np.errstate(invalid="ignore" if isinstance(guard, KrylovGuard) else None):
-                    return scipy.optimize.minimize(value, start, callback=reporter, **arguments)
-            except BrokenDown as broken:
-                steps = reporter.steps - before
-                rest = scipy.optimize.minimize(
-                    value, broken.x, callback=reporter, **_for_trust_ncg(arguments)
-                )
-                return _after_breakdown(rest, objective, steps)
+            return _run(value, start, arguments, objective, reporter)
 
-        result = run(objective.x0)
+        result = run(objective.x0.astype(np.float64))
         if check_saddle:
             result = leave_saddles(objective, result, run)
-    return _finish(result, objective, str(method), what)
+    if what.gradient:
+        guard.accept(result.x)
+    return _finish(result, objective, name, what)
+
+
+def _run(
+    value: Callable[[np.ndarray], float],
+    start: np.ndarray,
+    arguments: dict[str, Any],
+    objective: Objective,
+    reporter: _Reporter,
+) -> OptimizeResult:
+    """One run of SciPy's, with a result also where SciPy would have none."""
+    method = str(arguments["method"]).lower()
+    before = reporter.steps
+    reporter.x = start
+    quiet: Any = "ignore" if method in _WITH_SUBPROBLEM else None
+    try:
+        with np.errstate(invalid=quiet, divide=quiet, over=quiet):
+            return scipy.optimize.minimize(value, start, **arguments)
+    except StopIteration:  # TNC lets it through, and older SciPy also other methods
+        x, success, status = reporter.x, False, 99
+        message = "`callback` raised `StopIteration`."
+    except BrokenDown as broken:
+        gradient = objective.grad(broken.x)
+        if gradient.any() and method == "trust-krylov":
+            options = {k: v for k, v in (arguments["options"] or {}).items() if k != "inexact"}
+            arguments = arguments | {"method": "trust-ncg", "options": options}
+            steps = reporter.steps - before
+            rest = _run(value, broken.x, arguments, objective, reporter)
+            rest.nit += steps
+            rest.message += (
+                " The last steps were made by trust-ncg, because the subproblem of trust-krylov "
+                "breaks down at so small a gradient."
+            )
+            return rest
+        if gradient.any():
+            raise NonFiniteError(
+                f"{method} broke down: it asked for a product with NaN. Scale the parameters, or "
+                "use another method."
+            ) from broken
+        x, success, status = broken.x, True, 0
+        message = "The gradient is zero."
+    return OptimizeResult(
+        x=x,
+        fun=value(x),
+        nit=reporter.steps - before,
+        success=success,
+        status=status,
+        message=message,
+    )
 
 
 def _method(method: Any, bounds: Any, constraints: Any) -> _Method:
@@ -215,15 +265,15 @@ def _method(method: Any, bounds: Any, constraints: Any) -> _Method:
     return what
 
 
-def _guard(objective: Objective, method: str, what: _Method) -> TrustRegionGuard:
-    if method == "trust-krylov":
-        return KrylovGuard(objective)
+def _guard(objective: Objective, method: str, what: _Method) -> Guard:
+    if method in _WITH_SUBPROBLEM:
+        return SubproblemGuard(objective)
     if what.gradient and what.interpolates:
         return LineSearchGuard(objective)
-    return TrustRegionGuard(objective)
+    return Guard(objective)
 
 
-def _derivatives(guard: TrustRegionGuard, what: _Method) -> dict[str, Any]:
+def _derivatives(guard: Guard, what: _Method) -> dict[str, Any]:
     hessians: dict[str, dict[str, Any]] = {
         "product": {"hessp": guard.hessp},
         "operator": {"hess": guard.hess},
@@ -235,17 +285,22 @@ def _derivatives(guard: TrustRegionGuard, what: _Method) -> dict[str, Any]:
 
 
 def _plain(
-    fun: Callable[..., Any], args: tuple[Any, ...], objective: Objective, what: _Method
+    fun: Callable[..., Any], objective: Objective, what: _Method
 ) -> Callable[[np.ndarray], float]:
     """The value without a trace, for methods that never ask for a derivative."""
-    worst = objective.fun(objective.x0)  # a function that is not finite here is refused here
+    worst: float | None = None
 
     def value(x: np.ndarray) -> float:
         nonlocal worst
-        result = plain_value(fun(objective.unflatten(x), *args))
+        result = plain_value(fun(objective.unflatten(x), *objective.args))
         if np.isfinite(result):
-            worst = max(worst, result)
+            worst = result if worst is None else max(worst, result)
             return result
+        if worst is None:
+            raise NonFiniteError(
+                f"{name_of(fun)}(x0) is {result}, expected a finite number. "
+                "Start inside the domain of the function."
+            )
         return worst + 0.1 * (1.0 + abs(worst)) if what.interpolates else np.inf
 
     return value
@@ -257,11 +312,14 @@ class _Reporter:
     def __init__(
         self,
         objective: Objective,
-        guard: TrustRegionGuard,
+        guard: Guard,
+        value: Callable[[np.ndarray], float],
         callback: Callable[..., Any] | None,
         bar: Any,
     ) -> None:
         self.steps = 0
+        self.x = objective.x0
+        self._value = value
         self._objective = objective
         self._guard = guard
         self._callback = callback
@@ -269,14 +327,20 @@ class _Reporter:
         names = [] if callback is None else _positional(callback)
         self._wants_result = names == ["intermediate_result"]
         self._wants_state = len(names) == 2
+        self._takes_value = bar is not None or self._wants_result or self._wants_state
+        self._takes_gradient = value == guard.fun
 
     # SciPy looks at the name of the argument to decide what to pass.
     def __call__(self, intermediate_result: Any) -> Any:
         state = intermediate_result
         if not isinstance(state, OptimizeResult):  # TNC, COBYLA and COBYQA pass the point alone
-            state = OptimizeResult(x=np.copy(state), fun=self._objective.fun(state))
+            state = OptimizeResult(x=np.copy(state))
+        if self._takes_value and "fun" not in state:
+            state.fun = self._value(state.x)
         self.steps += 1
-        self._guard.accept(state.x)
+        self.x = np.copy(state.x)
+        if self._takes_gradient:
+            self._guard.accept(state.x)
         if self._bar is not None:
             self._show(state)
         if self._callback is None:
@@ -305,27 +369,11 @@ def _positional(callback: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
 
 
-def _for_trust_ncg(arguments: dict[str, Any]) -> dict[str, Any]:
-    options = {k: v for k, v in (arguments["options"] or {}).items() if k != "inexact"}
-    return arguments | {"method": "trust-ncg", "options": options}
-
-
-def _after_breakdown(rest: OptimizeResult, objective: Objective, steps: int) -> OptimizeResult:
-    """The result of trust-ncg, which went on where trust-krylov could not, for both of them."""
-    rest.nit += steps
-    rest.nfev, rest.njev = objective.counts.nfev, objective.counts.njev
-    rest.message += (
-        " The last steps were made by trust-ncg, because the subproblem of trust-krylov "
-        "breaks down at so small a gradient."
-    )
-    return rest
-
-
 def _stands_still(result: OptimizeResult, objective: Objective) -> bool:
     """Whether Newton-CG calls it a success that it found no curvature, and so took no step."""
     gradient = objective.grad(result.x)
     norm = float(np.linalg.norm(gradient))
-    if norm <= 1e-3 * float(np.linalg.norm(objective.grad(objective.x0))):
+    if norm < 1e-8:
         return False
     curvature = float(gradient @ objective.hessp(result.x, gradient)) / norm**2
     return bool(abs(curvature) <= 3 * np.finfo(np.float64).eps)
@@ -334,14 +382,17 @@ def _stands_still(result: OptimizeResult, objective: Objective) -> bool:
 def _finish(
     result: OptimizeResult, objective: Objective, method: str, what: _Method
 ) -> OptimizeResult:
-    if method.lower() == "newton-cg" and result.success and _stands_still(result, objective):
+    if method == "newton-cg" and result.success and _stands_still(result, objective):
         result.success = False
         result.message = (
             "Newton-CG found no curvature along the gradient, and took no step, at a point that is "
             "not stationary. Use a trust-region method."
         )
     result.params = objective.unflatten(result.x)
-    result.nhessp = objective.counts.nhessp
     if what.hessian:
         result.curvature = objective.hess(result.x)
+    counts = objective.counts
+    result.nhessp = counts.nhessp
+    if what.gradient:  # SciPy counts calls, and of some methods something else
+        result.nfev, result.njev, result.nhev = counts.nfev, counts.njev, counts.nhev
     return result

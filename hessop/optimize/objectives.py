@@ -14,7 +14,7 @@ from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import Point, differentiate_at
 from hessop.operators.hessian import HessianOperator, check_gradient
 from hessop.optimize.caches import PointCache
-from hessop.params import read_tree
+from hessop.params import as_args, read_tree
 
 __all__ = ["Counts", "Objective"]
 
@@ -51,7 +51,7 @@ class Objective:
 
     Parameters
     ----------
-    fun : callable or None
+    fun : callable
         ``fun(x, *args) -> scalar``, written with autograd.numpy; with `grad`, any function.
     x0 : parameter tree
         The starting point, which gives the nest and the shapes.
@@ -70,11 +70,14 @@ class Objective:
         The work done so far.
     layout : Layout
         How the tree lies in the flat vector.
+    args : tuple
+        The further arguments of the function.
 
     Notes
     -----
-    A value that is NaN or infinite counts as ``+inf``, so that SciPy rejects the step; only at `x0`
-    it is an error. A gradient or product that is not finite where the value is, is an error always.
+    A value that is NaN or infinite counts as ``+inf``, so that SciPy rejects the step, and so does
+    a `numpy.linalg.LinAlgError` of the function. Only at `x0` either is an error. A gradient or
+    product that is not finite where the value is, is an error always.
 
     Examples
     --------
@@ -93,7 +96,7 @@ class Objective:
 
     def __init__(
         self,
-        fun: Callable[..., Any] | None,
+        fun: Callable[..., Any],
         x0: Any,
         args: tuple[Any, ...] = (),
         *,
@@ -102,10 +105,10 @@ class Objective:
     ) -> None:
         self.layout, self._x0 = read_tree(x0, "x0")
         self._fun = fun
-        self._args = args
+        self.args = as_args(args)
         self._mode = mode
         self._grad = grad
-        self._name = name_of(grad if fun is None else fun)
+        self._name = name_of(fun)
         self._counts: Counter[str] = Counter()
         self._cache = PointCache(self._evaluate, lambda at_x: at_x.differentiated)
 
@@ -175,7 +178,7 @@ class Objective:
             )
         if at_x.hessian is None:
             self._counts["nhev"] += 1
-            remake = (self._fun, self._args, self._mode, self._grad)
+            remake = (self._fun, self.args, self._mode, self._grad)
             point = np.array(x, dtype=self.layout.dtype)
             at_x.hessian = HessianOperator(at_x.point, point, self._name, remake)
         return at_x.hessian
@@ -200,6 +203,11 @@ class Objective:
         return float(np.linalg.norm(at_x.point.gradient))
 
     def _at(self, x: Any) -> _Evaluation:
+        if isinstance(x, dict) or np.iscomplexobj(x):
+            raise TypeError(f"x is {x!r}, expected a real vector. Use flatten for a tree.")
+        if self.layout.dtype == np.float32:
+            with np.errstate(over="ignore"):  # a trial step may lie beyond; then x is infinite
+                x = np.asarray(x, dtype=np.float32)
         x = np.asarray(x, dtype=self.layout.dtype)
         if x.shape != self._x0.shape:
             raise ValueError(
@@ -212,10 +220,14 @@ class Objective:
         self._counts["nfev"] += 1
         try:
             point = differentiate_at(
-                self._fun, self.layout, x, args=self._args, mode=self._mode, grad=self._grad
+                self._fun, self.layout, x, args=self.args, mode=self._mode, grad=self._grad
             )
             value = point.value
         except NonFiniteError:  # a plain infinity from a branch of the function
+            value = np.inf
+        except np.linalg.LinAlgError:  # a matrix that is singular, or not positive definite, here
+            if np.array_equal(x, self._x0):
+                raise
             value = np.inf
         else:
             if math.isfinite(value):
@@ -228,8 +240,17 @@ class Objective:
             )
         return _Evaluation(np.inf, None)
 
+    def __reduce__(self) -> Any:
+        start = self.layout.unflatten(self._x0)
+        return _objective, (self._fun, start, self.args, self._mode, self._grad)
+
     def __repr__(self) -> str:
         return f"<Objective {self._name} of {self.layout.size} parameters, {self.counts}>"
+
+
+def _objective(fun: Any, x0: Any, args: Any, mode: str, grad: Any) -> Objective:
+    # Unpickling calls with positions only.
+    return Objective(fun, x0, args, mode=mode, grad=grad)
 
 
 class _Evaluation:

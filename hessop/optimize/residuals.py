@@ -14,7 +14,7 @@ from hessop.differentiate.recording import record
 from hessop.operators.jacobian import JacobianOperator
 from hessop.optimize.bounds import flat_side
 from hessop.optimize.caches import PointCache
-from hessop.params import read_tree
+from hessop.params import as_args, read_tree
 
 __all__ = ["DENSE_JACOBIAN", "least_squares"]
 
@@ -34,8 +34,8 @@ def least_squares(
 ) -> OptimizeResult:
     """Minimize half the sum of squares of ``residuals(x, *args)``, as SciPy's function does.
 
-    The Jacobian is exact. Up to `DENSE_JACOBIAN` parameters it is an array; above, an operator that
-    is never formed, with ``tr_solver="lsmr"``.
+    The Jacobian is exact. Up to 100 parameters it is an array; above, an operator that is never
+    formed, with ``tr_solver="lsmr"``.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def least_squares(
     -------
     scipy.optimize.OptimizeResult
         SciPy's, with ``params``, the solution nested like x0. ``jac`` is an array or a
-        `JacobianOperator`.
+        `JacobianOperator`, whose ``to_dense()`` forms it.
 
     Raises
     ------
@@ -79,6 +79,7 @@ def least_squares(
     3.0
     """
     layout, x = read_tree(x0, "x0")
+    args = as_args(args)
     name = name_of(residuals)
     cache = PointCache(lambda z: JacobianOperator(record(residuals, layout, z, args), name))
 

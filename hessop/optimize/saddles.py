@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from hessop.operators.hessian import HessianOperator
 from hessop.optimize.objectives import Objective
 
-__all__ = ["leave_saddles", "lowest_curvature"]
+__all__ = ["LowestCurvature", "leave_saddles", "lowest_curvature"]
 
 #: Saddle points left in one run at most.
 MAX_ESCAPES = 10
-#: A Hessian up to this size is formed and decomposed; larger ones go through Lanczos.
-_DENSE_EIGEN = 200
-#: An eigenvalue counts as negative below minus this, times the largest in magnitude.
-_NEGATIVE = 1e-6
+#: A Hessian up to this size is decomposed as a whole, at once, or where Lanczos does not converge.
+_DENSE_AT_ONCE, _DENSE_AT_LAST = 200, 2000
+#: An eigenvalue counts as negative below minus this, times the largest in magnitude: rounding
+#: leaves about 1e-14 of it.
+_NEGATIVE = 1e-10
 
 
-def lowest_curvature(H: HessianOperator) -> tuple[float, np.ndarray, float]:
-    """The smallest eigenvalue of a Hessian, its eigenvector, and the largest magnitude of any.
+class LowestCurvature(NamedTuple):
+    """The smallest eigenvalue, and a direction to leave by where it is negative.
+
+    Attributes
+    ----------
+    eigenvalue : float
+    direction : ndarray, shape (n,)
+        Of unit length. Where several eigenvalues are negative and all are known, a random mixture
+        of their eigenvectors, so that one escape serves them together.
+    negative : bool
+        Whether it is more than an error of rounding, or of finite differences.
+    """
+
+    eigenvalue: float
+    direction: np.ndarray
+    negative: bool
+
+
+def lowest_curvature(H: HessianOperator) -> LowestCurvature:
+    """Look at the lower end of a Hessian's spectrum.
 
     Parameters
     ----------
@@ -31,25 +51,37 @@ def lowest_curvature(H: HessianOperator) -> tuple[float, np.ndarray, float]:
 
     Returns
     -------
-    value : float
-    vector : ndarray, shape (n,)
-        Of unit length.
-    size : float
+    LowestCurvature
 
     Raises
     ------
-    scipy.sparse.linalg.ArpackNoConvergence
-        When Lanczos does not find it.
+    scipy.sparse.linalg.ArpackError
+        When Lanczos does not find it, and the Hessian is too large to be formed.
     """
-    n = H.shape[0]
-    if n <= _DENSE_EIGEN:
-        values, vectors = np.linalg.eigh(H.to_dense(symmetrize=True))
-    else:
-        # Both ends at once: the upper one is the measure of what counts as negative.
-        start = np.random.default_rng(0).standard_normal(n).astype(H.dtype)
-        values, vectors = eigsh(H, k=2, which="BE", v0=start, tol=1e-4, maxiter=50 * n)
+    rng = np.random.default_rng(0)
+    values, vectors = _eigenpairs(H, rng)
+    size = float(np.abs(values).max())
+    negative = values < -max(_NEGATIVE, 10 * H.step_error) * size
     lowest = int(np.argmin(values))
-    return float(values[lowest]), vectors[:, lowest], float(np.abs(values).max())
+    if not negative.any():
+        return LowestCurvature(float(values[lowest]), vectors[:, lowest], False)
+    direction = vectors[:, negative] @ rng.standard_normal(int(negative.sum()))
+    return LowestCurvature(float(values[lowest]), direction / np.linalg.norm(direction), True)
+
+
+def _eigenpairs(H: HessianOperator, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    n = H.shape[0]
+    if n > _DENSE_AT_ONCE:
+        start = rng.standard_normal(n).astype(H.dtype)
+        try:
+            # Both ends: the upper one is the measure of what counts as negative.
+            values, vectors = eigsh(H, k=2, which="BE", v0=start, ncv=40, tol=1e-4, maxiter=100)
+            return values, vectors
+        except ArpackError:
+            if n > _DENSE_AT_LAST:
+                raise
+    values, vectors = np.linalg.eigh(H.to_dense(symmetrize=True))
+    return values, vectors
 
 
 def leave_saddles(
@@ -76,35 +108,36 @@ def leave_saddles(
     escapes = 0
     while True:
         try:
-            lowest, direction, size = lowest_curvature(objective.hess(result.x))
-        except ArpackNoConvergence:
-            warnings.warn(
-                "check_saddle: Lanczos did not find the smallest eigenvalue, so that this may be a "
-                "saddle point. Look at result.curvature with eigsh.",
-                RuntimeWarning,
-                stacklevel=3,
+            lowest = lowest_curvature(objective.hess(result.x))
+        except ArpackError:
+            unknown = (
+                "The smallest eigenvalue was not found by Lanczos, so that this may be a saddle "
+                "point."
             )
+            warnings.warn(f"check_saddle: {unknown}", RuntimeWarning, stacklevel=3)
             result.min_eigenvalue, result.escapes = np.nan, escapes
+            result.message = f"{result.message} {unknown}"
             return result
-        result.min_eigenvalue, result.escapes = lowest, escapes
-        if lowest >= -_NEGATIVE * max(1.0, size):
+        result.min_eigenvalue, result.escapes = lowest.eigenvalue, escapes
+        if not lowest.negative:
             return result
-        start = _downhill(objective, result.x, direction, lowest)
+        start = _downhill(objective, result.x, lowest.direction)
         if start is None or escapes == MAX_ESCAPES:
             result.success = False
             result.message = (
-                f"Stopped at a saddle point: the Hessian has the eigenvalue {lowest:.3g}."
+                f"{result.message} This is a saddle point: the Hessian has the eigenvalue "
+                f"{lowest.eigenvalue:.3g}"
+                + (", but no lower value was found along it." if start is None else ".")
             )
             return result
         escapes += 1
         result = _joined(result, run(start))
 
 
-def _downhill(
-    objective: Objective, x: np.ndarray, direction: np.ndarray, curvature: float
-) -> np.ndarray | None:
+def _downhill(objective: Objective, x: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
     """A point along the direction, to either side, that is lower by a part of what is promised."""
     value = objective.fun(x)
+    curvature = float(objective.hess(x).quadratic_form(direction))
     # The side that the gradient points down to; at an exact saddle either will do.
     slope = float(objective.grad(x) @ direction)
     direction = direction if slope <= 0 else -direction
@@ -119,7 +152,7 @@ def _downhill(
 
 
 def _joined(before: OptimizeResult, after: OptimizeResult) -> OptimizeResult:
-    for count in ("nit", "nfev", "njev", "nhev"):
+    for count in ("nit", "nfev"):
         if count in before and count in after:
             after[count] += before[count]
     return after
