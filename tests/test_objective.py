@@ -119,6 +119,9 @@ def test_shapes():
     for v in (np.ones((3, 1)), np.ones((1, 3)), np.ones(4), np.ones((3, 2))):
         with pytest.raises(ValueError, match=r"hessp: v has shape .* expected \(3,\)"):
             obj.hessp(X0, v)
+    for bad in ({"a": 1.0}, X0 * 1j, np.array(["a", "b", "c"])):
+        with pytest.raises(TypeError, match="expected a real vector. Use flatten for a tree"):
+            obj.fun(bad)
     for call in (obj.fun, obj.grad, obj.hess, obj.value_and_grad):
         with pytest.raises(ValueError, match=r"x has shape \(2,\), expected \(3,\)"):
             call(np.ones(2))

@@ -203,12 +203,16 @@ class Objective:
         return float(np.linalg.norm(at_x.point.gradient))
 
     def _at(self, x: Any) -> _Evaluation:
-        if isinstance(x, dict) or np.iscomplexobj(x):
-            raise TypeError(f"x is {x!r}, expected a real vector. Use flatten for a tree.")
-        if self.layout.dtype == np.float32:
-            with np.errstate(over="ignore"):  # a trial step may lie beyond; then x is infinite
-                x = np.asarray(x, dtype=np.float32)
-        x = np.asarray(x, dtype=self.layout.dtype)
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(
+                f"x has dtype {x.dtype}, expected a real vector. Use flatten for a tree."
+            )
+        if x.dtype != self.layout.dtype:
+            with np.errstate(
+                over="ignore"
+            ):  # a trial step beyond float32 is infinite, and rejected
+                x = x.astype(self.layout.dtype)
         if x.shape != self._x0.shape:
             raise ValueError(
                 f"x has shape {x.shape}, expected {self._x0.shape}, the flat size of x0. "
