@@ -39,13 +39,11 @@ class Guard:
         self._trap: tuple[np.ndarray, NonFiniteError] | None = None
 
     def accept(self, x: np.ndarray) -> None:
-        """Take note that x is the new iterate.
+        """Take note that x is the new iterate; see `check`."""
+        self.check(x)
 
-        Raises
-        ------
-        NonFiniteError
-            When a derivative at x was found not to be finite.
-        """
+    def check(self, x: np.ndarray) -> None:
+        """Raise the NonFiniteError of a derivative at x that was passed over as of a trial step."""
         if self._trap is not None and np.array_equal(self._trap[0], x):
             raise self._trap[1]
 
@@ -134,7 +132,7 @@ class LineSearchGuard(Guard):
 
     def accept(self, x: np.ndarray) -> None:
         """Take x for the point that the next search starts from."""
-        super().accept(x)
+        self.check(x)
         self._start = np.copy(x), super().fun(x), super().grad(x)
 
     def fun(self, x: np.ndarray) -> float:

@@ -193,8 +193,7 @@ def minimize(
         result = run(objective.x0.astype(np.float64))
         if check_saddle:
             result = leave_saddles(objective, result, run)
-    if what.gradient:
-        guard.accept(result.x)
+    guard.check(result.x)
     return _finish(result, objective, name, what)
 
 
