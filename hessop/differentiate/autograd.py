@@ -64,14 +64,17 @@ def gradient(recording: Recording, seed: Any) -> np.ndarray:
     return recording.layout.join(_at_roots(recording.roots, found))
 
 
-def reverse_over_reverse(recording: Recording, seed: Any) -> tuple[np.ndarray, Product]:
+def reverse_over_reverse(
+    recording: Recording, seed: Any
+) -> tuple[Callable[[], np.ndarray], Product]:
     """Gradient and Hessian product of ``<seed, fun(x)>`` by two nested reverse passes.
 
     The graph of the gradient is kept: a product is one walk back through it.
 
     Returns
     -------
-    gradient : ndarray, shape (n,)
+    gradient : callable
+        Takes no argument, gives the gradient, shape (n,), as a fresh vector.
     product : callable
         ``product(v)``, v of shape (n,) and the layout's dtype, gives the fresh vector H v.
     """
@@ -81,12 +84,13 @@ def reverse_over_reverse(recording: Recording, seed: Any) -> tuple[np.ndarray, P
         found = pull(*_lifted_vjp_rules(recording, roots, VJPNode, trace), seed)
     outputs = _at_roots(recording.roots, found)
     pull_back = _pull_back(outputs, roots, trace)
+    leaves = [getval(output) for output in outputs]
 
     def product(v: np.ndarray) -> np.ndarray:
         with TRACING:  # some primitives trace when they are pulled back (odeint, checkpoint)
             return layout.join(pull_back(layout.split(v)))
 
-    return layout.join([getval(output) for output in outputs]), product
+    return lambda: layout.join(leaves), product
 
 
 def forward_over_reverse(recording: Recording, seed: Any) -> Product:

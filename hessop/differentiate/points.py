@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,6 +82,7 @@ class AutogradPoint:
         self._recording: Recording | None = recording
         self._seed = seed
         self._gradient: np.ndarray | None = None
+        self._find_gradient: Callable[[], np.ndarray] = partial(gradient, recording, seed)
         self._product: Product | None = None
 
     @property
@@ -89,8 +90,7 @@ class AutogradPoint:
         """The gradient, shape (n,): of the Hessian's linearisation where that was made already."""
         with TRACING:
             if self._gradient is None:
-                assert self._recording is not None
-                self._gradient = gradient(self._recording, self._seed)
+                self._gradient = self._find_gradient()
             return self._gradient
 
     def product(self, v: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class AutogradPoint:
             return forward_over_reverse(self._recording, self._seed)
         if self.mode == "reverse-over-forward":
             return reverse_over_forward(self._recording, self._seed)
-        self._gradient, product = reverse_over_reverse(self._recording, self._seed)
+        self._find_gradient, product = reverse_over_reverse(self._recording, self._seed)
         self._recording = None  # its values live on in the graph as far as they are needed
         return product
 

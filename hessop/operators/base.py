@@ -104,14 +104,14 @@ class BaseOperator(LinearOperator):
             raise TypeError(
                 f"{self.symbol} @ v: v has dtype {V.dtype}, expected real or complex numbers."
             )
+        if V.dtype.kind != "f" and not V.any():  # SciPy probes with integer zeros for a dtype
+            return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         V = V.astype(self.dtype, copy=False)
         if not np.isfinite(V).all():
             raise NonFiniteError(
                 f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at what "
                 "v was computed from; in a solver, it has broken down or diverged."
             )
-        if not V.any():  # SciPy probes with zeros for the dtype of a product
-            return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         result = product(V)
         self._count(1 if V.ndim == 1 else V.shape[1])
         if not np.isfinite(result).all():
@@ -147,10 +147,13 @@ class BaseOperator(LinearOperator):
         """``A.T @ X`` for a block X of k columns, shape (m, k). See `scipy.sparse.linalg`."""
         return super().rmatmat(self._of_length(X, self.shape[0], block=True))
 
+    def __matmul__(self, x: Any) -> Any:
+        if type(x) is np.ndarray and x.shape == (self.shape[1],):
+            return self._matvec(x)  # what SciPy would come to, in a tenth of the time
+        return super().__matmul__(x)
+
     def dot(self, x: Any) -> Any:
         """``A @ x`` with a vector, a block of columns, an operator or a number."""
-        if type(x) is np.ndarray and x.shape == (self.shape[1],):
-            return self._matvec(x)
         if np.isscalar(x):
             return super().dot(self._own_scalar(x))
         if isinstance(x, LinearOperator):

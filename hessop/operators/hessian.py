@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -212,7 +213,7 @@ def hessian_operator(
     args = as_args(args)
     at_x = differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad)
     name = name_of(grad if fun is None else fun)
-    if fun is not None and not np.isfinite(at_x.value):
+    if fun is not None and not math.isfinite(at_x.value):
         raise NonFiniteError(
             f"{name}(x) is {at_x.value}, expected a finite number. "
             "Choose a point inside the domain, or scale what overflows."
