@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["MissingDerivativeError", "NonFiniteError", "NotTracedError", "name_of"]
+__all__ = [
+    "MissingDerivativeError",
+    "NonFiniteError",
+    "NotLinearError",
+    "NotTracedError",
+    "ProgramWarning",
+    "name_of",
+]
 
 
 class NonFiniteError(ValueError):
@@ -26,6 +33,18 @@ class MissingDerivativeError(RuntimeError):
     It is not a `NotImplementedError`, as autograd's own: one that is raised below a NumPy function
     which autograd takes over is turned into a TypeError that names no reason.
     """
+
+
+class NotLinearError(ValueError):
+    """A closure that should be linear is not, at the primitive that it is made with."""
+
+    def __init__(self, primitive: str) -> None:
+        super().__init__(f"{primitive} is not linear in v")
+        self.primitive = primitive
+
+
+class ProgramWarning(RuntimeWarning):
+    """Products go on as autograd computes them, because they could not be made a program."""
 
 
 def name_of(fun: Any) -> str:

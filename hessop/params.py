@@ -19,45 +19,23 @@ import optree
 
 from hessop._errors import NonFiniteError
 
-__all__ = ["Layout", "as_args", "read_tree"]
+__all__ = ["Layout", "Leaves", "as_args", "read_tree"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where each leaf of a parameter tree lies in the flat vector.
+class Leaves:
+    """Arrays that lie one after the other in a flat vector.
 
     Attributes
     ----------
-    spec : optree.PyTreeSpec
-        The nest, without its leaves.
     shapes : tuple of tuple of int
-        The shape of each leaf; ``()`` for a scalar.
+        The shape of each array; ``()`` for a scalar.
     dtype : numpy.dtype
-        float64, or float32 when every leaf of the tree is float32.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> layout, x = read_tree({"w": np.ones((2, 2)), "b": 0.5})
-    >>> x
-    array([0.5, 1. , 1. , 1. , 1. ])
-    >>> layout.size
-    5
-    >>> layout.flatten({"w": [[1, 2], [3, 4]], "b": 0})
-    Traceback (most recent call last):
-        ...
-    ValueError: tree has the structure {'b': *, 'w': [[*, *], [*, *]]}, expected {'b': *, 'w': *}. \
-Give a tree nested like x, with arrays for its leaves.
-    >>> layout.flatten({"w": np.array([[1, 2], [3, 4]]), "b": 0})
-    array([0., 1., 2., 3., 4.])
-    >>> layout.unflatten(np.arange(5.0))["w"]
-    array([[1., 2.],
-           [3., 4.]])
+        float64, or float32 when every array is float32.
     """
 
-    spec: optree.PyTreeSpec
     shapes: tuple[tuple[int, ...], ...]
     dtype: np.dtype[Any]
 
@@ -89,6 +67,42 @@ Give a tree nested like x, with arrays for its leaves.
             # order="C" flattens negative strides and broadcast views the same way for all.
             x[start:end] = 0.0 if leaf is None else np.ravel(leaf, order="C")
         return x
+
+
+@dataclass(frozen=True)
+class Layout(Leaves):
+    """Where each leaf of a parameter tree lies in the flat vector.
+
+    Attributes
+    ----------
+    shapes : tuple of tuple of int
+        The shape of each leaf; ``()`` for a scalar.
+    dtype : numpy.dtype
+        float64, or float32 when every leaf of the tree is float32.
+    spec : optree.PyTreeSpec
+        The nest, without its leaves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layout, x = read_tree({"w": np.ones((2, 2)), "b": 0.5})
+    >>> x
+    array([0.5, 1. , 1. , 1. , 1. ])
+    >>> layout.size
+    5
+    >>> layout.flatten({"w": [[1, 2], [3, 4]], "b": 0})
+    Traceback (most recent call last):
+        ...
+    ValueError: tree has the structure {'b': *, 'w': [[*, *], [*, *]]}, expected {'b': *, 'w': *}. \
+Give a tree nested like x, with arrays for its leaves.
+    >>> layout.flatten({"w": np.array([[1, 2], [3, 4]]), "b": 0})
+    array([0., 1., 2., 3., 4.])
+    >>> layout.unflatten(np.arange(5.0))["w"]
+    array([[1., 2.],
+           [3., 4.]])
+    """
+
+    spec: optree.PyTreeSpec
 
     def build(self, leaves: Sequence[Any]) -> Any:
         """The tree that has these leaves."""
@@ -203,7 +217,8 @@ def read_tree(tree: Any, name: str = "x") -> tuple[Layout, np.ndarray]:
     leaves, spec = _tree_leaves(tree)
     arrays = _float_leaves(leaves, spec, name)
     single = bool(arrays) and all(array.dtype == _SINGLE for array in arrays)
-    layout = Layout(spec, tuple(array.shape for array in arrays), _SINGLE if single else _DOUBLE)
+    shapes = tuple(array.shape for array in arrays)
+    layout = Layout(shapes, _SINGLE if single else _DOUBLE, spec)
     if layout.size == 0:
         raise ValueError(f"{name} is empty, expected at least one entry to differentiate by.")
     x = layout.join(arrays)

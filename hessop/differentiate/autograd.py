@@ -6,9 +6,8 @@ trace, without running a primitive again, and the pull-back is then itself diffe
 point where only the value and the gradient are asked for never pays for second order, and one where
 products follow does not run the function twice.
 
-Every closure returned here takes and gives flat vectors. It may be called from several threads,
-which then take turns: a primitive may trace when it is pulled back, and autograd counts traces in
-one place.
+Every product returned here is a `LinearMap`. It may be called from several threads, which then take
+turns: a primitive may trace when it is pulled back, and autograd counts traces in one place.
 """
 
 from __future__ import annotations
@@ -23,27 +22,19 @@ from autograd.tracer import Node, getval, new_box
 from autograd.util import toposort
 
 from hessop._errors import MissingDerivativeError, name_of
-from hessop.differentiate.recording import (
-    TRACING,
-    RecordedNode,
-    Recording,
-    is_traced,
-    new_trace,
-    pull,
-)
+from hessop._tracing import TRACING, is_traced, new_trace
+from hessop.differentiate.linear_map import LinearMap
+from hessop.differentiate.recording import RecordedNode, Recording, pull
+from hessop.params import Leaves
 
 __all__ = [
-    "Product",
     "forward_over_reverse",
     "gradient",
     "jacobian_adjoint_product",
     "jacobian_product",
-    "lazily",
     "reverse_over_forward",
     "reverse_over_reverse",
 ]
-
-Product = Callable[[np.ndarray], np.ndarray]
 
 
 def gradient(recording: Recording, seed: Any) -> np.ndarray:
@@ -66,7 +57,7 @@ def gradient(recording: Recording, seed: Any) -> np.ndarray:
 
 def reverse_over_reverse(
     recording: Recording, seed: Any
-) -> tuple[Callable[[], np.ndarray], Product]:
+) -> tuple[Callable[[], np.ndarray], LinearMap]:
     """Gradient and Hessian product of ``<seed, fun(x)>`` by two nested reverse passes.
 
     The graph of the gradient is kept: a product is one walk back through it.
@@ -75,7 +66,7 @@ def reverse_over_reverse(
     -------
     gradient : callable
         Takes no argument, gives the gradient, shape (n,), as a fresh vector.
-    product : callable
+    product : LinearMap
         ``product(v)``, v of shape (n,) and the layout's dtype, gives the fresh vector H v.
     """
     layout = recording.layout
@@ -83,46 +74,38 @@ def reverse_over_reverse(
         roots = [VJPNode.new_root() for _ in recording.roots]
         found = pull(*_lifted_vjp_rules(recording, roots, VJPNode, trace), seed)
     outputs = _at_roots(recording.roots, found)
-    pull_back = _pull_back(outputs, roots, trace)
     leaves = [getval(output) for output in outputs]
-
-    def product(v: np.ndarray) -> np.ndarray:
-        with TRACING:  # some primitives trace when they are pulled back (odeint, checkpoint)
-            return layout.join(pull_back(layout.split(v)))
-
+    product = LinearMap(layout, layout, _pull_back(outputs, roots, trace))
     return lambda: layout.join(leaves), product
 
 
-def forward_over_reverse(recording: Recording, seed: Any) -> Product:
+def forward_over_reverse(recording: Recording, seed: Any) -> LinearMap:
     """Hessian product of ``<seed, fun(x)>``: the derivative of the gradient's computation along v.
 
     Pearlmutter's R operator (Neural Computation 6, 1994). The reverse pass is run anew for every
     product, so that nothing of it is kept in between.
     """
-    layout = recording.layout
 
-    def product(v: np.ndarray) -> np.ndarray:
+    def push_forward(tangents: Sequence[Any]) -> list[Any]:
         with new_trace() as trace, _named_rules("mode='reverse-over-reverse'"):
-            roots = [JVPNode.new_root(leaf) for leaf in layout.split(v)]
+            roots = [JVPNode.new_root(tangent) for tangent in tangents]
             found = pull(*_lifted_vjp_rules(recording, roots, JVPNode, trace), seed)
-        tangents = [
+        return [
             output._node.g if is_traced(output, trace) else None
             for output in _at_roots(recording.roots, found)
         ]
-        return layout.join(tangents)
 
-    return product
+    return LinearMap(recording.layout, recording.layout, push_forward)
 
 
-def reverse_over_forward(recording: Recording, seed: Any) -> Product:
+def reverse_over_forward(recording: Recording, seed: Any) -> LinearMap:
     """Hessian product of ``<seed, fun(x)>``: the gradient of its derivative along v."""
-    layout = recording.layout
 
-    def product(v: np.ndarray) -> np.ndarray:
+    def product(directions: Sequence[Any]) -> list[Any]:
         with new_trace() as trace, _named_rules("mode='reverse-over-reverse'"):
             roots = [VJPNode.new_root() for _ in recording.roots]
             boxes = _lift(recording, roots, VJPNode, trace)
-            tangents: dict[Any, Any] = dict(zip(recording.roots, layout.split(v), strict=True))
+            tangents: dict[Any, Any] = dict(zip(recording.roots, directions, strict=True))
             for node in reversed(recording.order):
                 if node.parents:
                     tangents[node] = _jvp_rule(node)(
@@ -133,61 +116,38 @@ def reverse_over_forward(recording: Recording, seed: Any) -> Product:
                         node.kwargs,
                     )
             slope = tangents[recording.order[0]]
-            pull_back = _pull_back([slope], roots, trace)
-            return layout.join(pull_back([seed]))
+            return _pull_back([slope], roots, trace)([seed])
 
-    return product
+    return LinearMap(recording.layout, recording.layout, product)
 
 
-def jacobian_adjoint_product(recording: Recording) -> Product:
+def jacobian_adjoint_product(recording: Recording) -> LinearMap:
     """``u -> Jᵀ u``, u of shape (m,): one walk back through the recorded primitives."""
     with TRACING, _named_rules():
         rules = list(_vjp_rules(recording))
 
-    def product(u: np.ndarray) -> np.ndarray:
-        seed = np.reshape(u, np.shape(recording.value))
-        with TRACING:
-            found = pull(recording.order, rules, seed)
-        return recording.layout.join(_at_roots(recording.roots, found))
+    def pull_back(cotangents: Sequence[Any]) -> list[Any]:
+        return _at_roots(recording.roots, pull(recording.order, rules, cotangents[0]))
 
-    return product
+    return LinearMap(_result_of(recording), recording.layout, pull_back)
 
 
-def jacobian_product(recording: Recording) -> Product:
+def jacobian_product(recording: Recording) -> LinearMap:
     """``v -> J v``, v of shape (n,), as the adjoint of the adjoint.
 
     ``u -> Jᵀ u`` is linear, so the pull-back of *it* is J. It needs no JVP of any primitive.
     """
-    layout = recording.layout
-    size = np.size(recording.value)
     root = VJPNode.new_root()
     with new_trace() as trace, _named_rules("mode='finite-difference'"):
         # At ones: some rules (eigh) look at their argument, and drop terms where it is zero.
         ones = new_box(np.ones_like(recording.value), trace, root)
         found = pull(recording.order, _vjp_rules(recording), ones)
     pull_back = _pull_back(_at_roots(recording.roots, found), [root], trace)
-
-    def product(v: np.ndarray) -> np.ndarray:
-        with TRACING:
-            (tangent,) = pull_back(layout.split(v))
-        result = np.empty(size, dtype=layout.dtype)
-        result[:] = 0.0 if tangent is None else np.ravel(tangent)
-        return result
-
-    return product
+    return LinearMap(recording.layout, _result_of(recording), pull_back)
 
 
-def lazily(make: Callable[[], Product]) -> Product:
-    """A product that is linearised when it is first asked for."""
-    made: Product | None = None
-
-    def product(v: np.ndarray) -> np.ndarray:
-        nonlocal made
-        with TRACING:
-            made = made or make()
-        return made(v)
-
-    return product
+def _result_of(recording: Recording) -> Leaves:
+    return Leaves((np.shape(recording.value),), recording.layout.dtype)
 
 
 def _at_roots(roots: Sequence[Any], found: dict[Any, tuple[Any, bool]]) -> list[Any]:

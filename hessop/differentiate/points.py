@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from hessop._errors import NonFiniteError, NotTracedError
+from hessop._tracing import TRACING
 from hessop.differentiate.autograd import (
-    Product,
     forward_over_reverse,
     gradient,
     reverse_over_forward,
@@ -21,7 +21,7 @@ from hessop.differentiate.finite_difference import (
     difference_product,
     difference_step,
 )
-from hessop.differentiate.recording import TRACING, Recording, record
+from hessop.differentiate.recording import Recording, record
 from hessop.params import Layout
 
 __all__ = ["MODES", "AutogradPoint", "DifferencePoint", "Point", "differentiate_at", "plain_value"]
@@ -83,7 +83,7 @@ class AutogradPoint:
         self._seed = seed
         self._gradient: np.ndarray | None = None
         self._find_gradient: Callable[[], np.ndarray] = partial(gradient, recording, seed)
-        self._product: Product | None = None
+        self._product: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def gradient(self) -> np.ndarray:
@@ -95,13 +95,16 @@ class AutogradPoint:
 
     def product(self, v: np.ndarray) -> np.ndarray:
         """Hv; the first call linearises the gradient."""
-        product = self._product
-        if product is None:
-            with TRACING:
-                product = self._product = self._product or self._linearize()
-        return product(v)
+        return (self._product or self.linear_map())(v)
 
-    def _linearize(self) -> Product:
+    def linear_map(self) -> LinearMap:
+        """The Hessian product; the first call linearises the gradient."""
+        with TRACING:
+            if self._product is None:
+                self._product = self._linearize()
+            return self._product
+
+    def _linearize(self) -> LinearMap:
         assert self._recording is not None
         if self.mode == "forward-over-reverse":
             return forward_over_reverse(self._recording, self._seed)

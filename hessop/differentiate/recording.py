@@ -6,24 +6,21 @@ are read off it later, by `hessop.differentiate.autograd`, to first or to second
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from autograd.core import VJPNode, add_outgrads, primitive_vjps
-from autograd.tracer import Node, getval, isbox, new_box, notrace_primitives, trace_stack
+from autograd.tracer import Node, getval, isbox, new_box, notrace_primitives
 from autograd.util import toposort
 
 from hessop._errors import MissingDerivativeError, NonFiniteError, NotTracedError, name_of
+from hessop._tracing import is_traced, new_trace
 from hessop.differentiate.retention import is_large, thin_out
 from hessop.params import Layout
 
-__all__ = ["TRACING", "RecordedNode", "Recording", "is_traced", "new_trace", "pull", "record"]
-
-# autograd counts its nested traces in one process-wide variable.
-TRACING = threading.RLock()
+__all__ = ["RecordedNode", "Recording", "pull", "record"]
 
 
 class RecordedNode(Node):
@@ -127,34 +124,6 @@ def record(
             raise
         value, end = _traced_result(result, trace)
     return Recording(layout, value, roots, tuple(toposort(end)))
-
-
-# --- traces, and walks through them ---------------------------------------------------------------
-
-
-class new_trace:
-    """Open one more of autograd's traces, and close it also when an exception passes through.
-
-    Used like a function; a class is the faster context.
-    """
-
-    __slots__ = ["_outer"]
-
-    def __enter__(self) -> int:
-        TRACING.acquire()
-        outer: int = trace_stack.top
-        trace_stack.top = outer + 1
-        self._outer = outer
-        return outer + 1
-
-    def __exit__(self, *exception: object) -> None:
-        trace_stack.top = self._outer
-        TRACING.release()
-
-
-def is_traced(value: Any, trace: int) -> bool:
-    """Whether a value is a box of this trace, so that it depends on what the trace began with."""
-    return bool(isbox(value) and value._trace == trace)
 
 
 def pull(order: Sequence[Any], rules: Iterable[Any], seed: Any) -> dict[Any, tuple[Any, bool]]:

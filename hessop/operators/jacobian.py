@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
-from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product, lazily
+from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product
 from hessop.differentiate.recording import Recording, record
 from hessop.operators.base import BaseOperator
 from hessop.params import as_args, read_tree
@@ -38,8 +39,14 @@ class JacobianOperator(BaseOperator):
         self._recording = recording
         self._name = name
         self._remake = remake
-        self._forward = lazily(lambda: jacobian_product(recording))
-        self._backward = lazily(lambda: jacobian_adjoint_product(recording))
+
+    @cached_property
+    def _forward(self):
+        return jacobian_product(self._recording)
+
+    @cached_property
+    def _backward(self):
+        return jacobian_adjoint_product(self._recording)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         return self._forward(v)

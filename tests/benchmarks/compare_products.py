@@ -51,7 +51,9 @@ def compare(work: Workload, repeat: int) -> None:
     v = rng.standard_normal(n)
     tree = H.unflatten(v)
     closure = make_hvp(fun)(work.x)[0]
-    _agree(work.name, H @ v, work.by_hand(v))
+    by_hand = work.by_hand
+    if by_hand is not None:
+        _agree(work.name, H @ v, by_hand(v))
 
     objective = Objective(fun, work.x)
     x0 = objective.x0
@@ -93,12 +95,11 @@ def compare(work: Workload, repeat: int) -> None:
             repeat,
         ),
     )
-    products: dict[str, Timed] = {
-        "autograd": lambda: closure(tree),
-        "by hand": lambda: work.by_hand(v),
-        "hessop": lambda: H @ v,
-    }
-    jax_product = _jax_product(work, H)
+    products: dict[str, Timed] = {"autograd": lambda: closure(tree)}
+    if by_hand is not None:
+        products["by hand"] = lambda: by_hand(v)
+    products["hessop"] = lambda: H @ v
+    jax_product = _jax_product(work, H) if work.jax else None
     if jax_product is not None:
         _agree("JAX", H @ v, jax_product(v))
         products["JAX"] = lambda: jax_product(v)
@@ -106,17 +107,11 @@ def compare(work: Workload, repeat: int) -> None:
     if work.columns:
         V = rng.standard_normal((n, work.columns))
         trees = [H.unflatten(column) for column in V.T]
-        _report(
-            f"a block of {work.columns}",
-            medians(
-                {
-                    "autograd": lambda: [closure(t) for t in trees],
-                    "by hand": lambda: [work.by_hand(column) for column in V.T],
-                    "hessop": lambda: H @ V,
-                },
-                max(3, repeat // 3),
-            ),
-        )
+        blocks: dict[str, Timed] = {"autograd": lambda: [closure(t) for t in trees]}
+        if by_hand is not None:
+            blocks["by hand"] = lambda: [by_hand(column) for column in V.T]
+        blocks["hessop"] = lambda: H @ V
+        _report(f"a block of {work.columns}", medians(blocks, max(3, repeat // 3)))
 
 
 def _report(what: str, seconds: dict[str, float]) -> None:

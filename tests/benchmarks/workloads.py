@@ -1,4 +1,4 @@
-"""What the benchmarks run: functions with a Hessian product written by hand.
+"""What the benchmarks run: functions, most with a Hessian product written by hand.
 
 Each function is made for a NumPy-like module, so that autograd and JAX differentiate the same text.
 """
@@ -20,15 +20,18 @@ class Workload:
     """A function at a point.
 
     of : module -> fun(x), for autograd.numpy or jax.numpy
-    by_hand : product(v) at x, in flat vectors, in plain NumPy; what is constant is computed once
+    by_hand : product(v) at x, in flat vectors, in plain NumPy; what is constant is computed once.
+        None where nobody would write it
     columns : how many columns a block has, or none where it would not fit
+    jax : whether JAX takes part
     """
 
     name: str
     of: Callable[[Any], Callable[[Any], Any]]
     x: Any
-    by_hand: Callable[[Vector], Vector]
+    by_hand: Callable[[Vector], Vector] | None = None
     columns: int = 32
+    jax: bool = True
 
 
 def rosenbrock(n: int) -> Workload:
@@ -74,23 +77,29 @@ def logistic_regression(rows: int, n: int) -> Workload:
     def by_hand(v: Vector) -> Vector:
         return X.T @ (weights * (X @ v)) + l2 * v
 
-    return Workload(f"logistic regression {rows:,} x {n}", of, w, by_hand)
+    return Workload(f"logistic regression {rows:,} x {n:,}", of, w, by_hand)
 
 
 def tanh_network(rows: int, sizes: tuple[int, int, int, int]) -> Workload:
-    """Two hidden layers and a softmax; by hand, Pearlmutter's R operator line by line."""
+    """Two hidden layers and a softmax, or a logistic function where there is a single output.
+
+    By hand, Pearlmutter's R operator line by line.
+    """
     rng = np.random.default_rng(2)
     X = rng.standard_normal((rows, sizes[0]))
-    labels = rng.integers(0, sizes[-1], rows)
+    single = sizes[-1] == 1
+    classes = 2 if single else sizes[-1]
+    Y = np.eye(classes)[rng.integers(0, classes, rows), -sizes[-1] :]
     p = {f"W{i + 1}": rng.standard_normal(s) / np.sqrt(s[0]) for i, s in enumerate(_pairs(sizes))}
     p |= {f"b{i + 1}": 0.1 * rng.standard_normal(s[1]) for i, s in enumerate(_pairs(sizes))}
-    Y = np.eye(sizes[-1])[labels]
 
     def of(anp: Any) -> Callable[[Any], Any]:
         def fun(p: Any) -> Any:
             a = anp.tanh(anp.dot(X, p["W1"]) + p["b1"])
             a = anp.tanh(anp.dot(a, p["W2"]) + p["b2"])
             z = anp.dot(a, p["W3"]) + p["b3"]
+            if single:
+                return anp.mean(anp.logaddexp(0.0, z) - Y * z)
             top = anp.max(z, axis=1, keepdims=True)
             log_sum = anp.log(anp.sum(anp.exp(z - top), axis=1)) + top[:, 0]
             return anp.mean(log_sum - anp.sum(Y * z, axis=1))
@@ -101,8 +110,11 @@ def tanh_network(rows: int, sizes: tuple[int, int, int, int]) -> Workload:
     A1 = np.tanh(X @ W1 + p["b1"])
     A2 = np.tanh(A1 @ W2 + p["b2"])
     Z3 = A2 @ W3 + p["b3"]
-    P = np.exp(Z3 - Z3.max(axis=1, keepdims=True))
-    P /= P.sum(axis=1, keepdims=True)
+    if single:
+        P = 1.0 / (1.0 + np.exp(-Z3))
+    else:
+        P = np.exp(Z3 - Z3.max(axis=1, keepdims=True))
+        P /= P.sum(axis=1, keepdims=True)
     D3 = (P - Y) / rows
     S1, S2 = 1.0 - A1**2, 1.0 - A2**2
     B2 = D3 @ W3.T
@@ -119,7 +131,8 @@ def tanh_network(rows: int, sizes: tuple[int, int, int, int]) -> Workload:
         R1 = S1 * (X @ V1 + c1)
         R2 = S2 * (A1 @ V2 + R1 @ W2 + c2)
         RZ = A2 @ V3 + R2 @ W3 + c3
-        T3 = P * (RZ - np.sum(P * RZ, axis=1, keepdims=True)) / rows
+        mean = P * RZ if single else np.sum(P * RZ, axis=1, keepdims=True)
+        T3 = P * (RZ - mean) / rows
         T2 = (T3 @ W3.T + D3 @ V3.T) * S2 + C2 * R2
         T1 = (T2 @ W2.T + D2 @ V2.T) * S1 + C1 * R1
         parts = (
@@ -139,11 +152,69 @@ def _pairs(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
     return list(itertools.pairwise(sizes))
 
 
+def gaussian_process(points: int) -> Workload:
+    """Evidence of a squared exponential kernel.
+
+    x has the logarithms of the length scale, the variance and the variance of the noise.
+    """
+    rng = np.random.default_rng(3)
+    t = np.sort(rng.uniform(0.0, 10.0, points))
+    y = np.sin(2.0 * t) + 0.1 * rng.standard_normal(points)
+    squared = (t[:, None] - t) ** 2
+    x = np.array([-0.3, 0.2, -3.0])
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(x: Any) -> Any:
+            signal = anp.exp(x[1] - 0.5 * anp.exp(-2.0 * x[0]) * squared)
+            covariance = signal + anp.exp(x[2]) * np.eye(points)
+            factor = anp.linalg.cholesky(covariance)
+            fit = anp.dot(y, anp.linalg.solve(covariance, y))
+            return 0.5 * fit + anp.sum(anp.log(anp.diag(factor)))
+
+        return fun
+
+    return Workload(f"Gaussian process, {points} points", of, x, columns=x.size)
+
+
+def runge_kutta(steps: int) -> Workload:
+    """A fit of the two growth and the two interaction rates of prey and predator."""
+    rng = np.random.default_rng(4)
+    h = 0.05
+    observed = rng.uniform(0.5, 2.0, (steps, 2))
+    x = np.array([1.0, -1.2, -0.6, 0.5])
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(x: Any) -> Any:
+            growth, interaction = x[:2], x[2:]
+
+            def slope(state: Any) -> Any:
+                return state * (growth + interaction * state[::-1])
+
+            state, misfit = np.array([1.0, 0.8]), 0.0
+            for target in observed:
+                k1 = slope(state)
+                k2 = slope(state + 0.5 * h * k1)
+                k3 = slope(state + 0.5 * h * k2)
+                k4 = slope(state + h * k3)
+                state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+                misfit = misfit + anp.sum((state - target) ** 2)
+            return misfit / steps
+
+        return fun
+
+    # JAX unrolls the loop, and compiles its product for many minutes.
+    return Workload(f"Runge-Kutta fit, {steps} steps", of, x, columns=x.size, jax=False)
+
+
 def workloads() -> list[Workload]:
     return [
         rosenbrock(10),
         rosenbrock(1_000),
         rosenbrock(1_000_000),
         logistic_regression(2_000, 500),
+        logistic_regression(20_000, 1_000),
+        tanh_network(256, (20, 50, 50, 1)),
         tanh_network(1_000, (100, 200, 200, 10)),
+        gaussian_process(300),
+        runge_kutta(200),
     ]

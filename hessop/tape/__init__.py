@@ -1,0 +1,1 @@
+"""A linear closure -> a fast linear program."""

@@ -1,0 +1,384 @@
+"""What makes a program shorter and faster without changing its result beyond rounding.
+
+Each pass takes a program and returns one, in time proportional to its length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from hessop.tape.builder import simple_factor
+from hessop.tape.program import (
+    Contract,
+    Factor,
+    Instruction,
+    Opaque,
+    Program,
+    Read,
+    Reduce,
+    Sum,
+    Term,
+    constants,
+    is_copy,
+    with_reads,
+)
+from hessop.tape.views import View, compose, view_of_array, whole
+
+__all__ = [
+    "PASSES",
+    "collapse_views",
+    "contract_scalings",
+    "drop_dead",
+    "fold_sums",
+    "optimize",
+    "share",
+]
+
+
+def optimize(program: Program) -> Program:
+    """All passes, one after the other."""
+    for one_pass in PASSES:
+        program = one_pass(program)
+    return program
+
+
+def drop_dead(program: Program) -> Program:
+    """Leave out what the result does not depend on."""
+    alive = _alive(program.instructions)
+    number = {0: 0}
+    kept: list[Instruction] = []
+    for value, instruction in enumerate(program.instructions, 1):
+        if alive[value]:
+            kept.append(_renumber(instruction, number))
+            number[value] = len(kept)
+    return replace(program, instructions=tuple(kept))
+
+
+def share(program: Program) -> Program:
+    """Compute equal subterms once."""
+    number = {0: 0}
+    kept: list[Instruction] = []
+    known: dict[Hashable, int] = {}
+    for value, instruction in enumerate(program.instructions, 1):
+        renumbered = _renumber(instruction, number)
+        key = _key(renumbered)
+        if value == len(program.instructions) or key not in known:
+            kept.append(renumbered)
+            known[key] = len(kept)
+        number[value] = known[key]
+    return replace(program, instructions=tuple(kept))
+
+
+def collapse_views(program: Program) -> Program:
+    """Read through views of views, and views of views of those, as one view of the value below."""
+    instructions: list[Instruction] = []
+    for instruction in program.instructions:
+        reads = [_collapsed(one, instructions) for one in instruction.reads]
+        instructions.append(with_reads(instruction, reads))
+    return drop_dead(replace(program, instructions=tuple(instructions)))
+
+
+def fold_sums(program: Program) -> Program:
+    """Put sums into the sums that they are part of: factors multiply, terms that agree become one.
+
+    A sum that is used once is always worth it, unless that made more constants or more
+    multiplications than it saves. One that is used more often only where nothing is computed twice.
+    """
+    old = program.instructions
+    uses = Counter(read.value for instruction in old for read in instruction.reads)
+    new: list[Instruction] = list(old)
+    needed = {len(old)}
+    for value in range(len(old), 0, -1):
+        instruction = old[value - 1]
+        if value not in needed:
+            continue
+        if isinstance(instruction, Sum):
+            instruction = Sum(instruction.shape, _merged(_expanded(instruction.terms, old, uses)))
+            new[value - 1] = instruction
+        needed.update(read.value for read in instruction.reads)
+    return drop_dead(replace(program, instructions=tuple(new)))
+
+
+def contract_scalings(program: Program) -> Program:
+    """Where a sum over axes is all that is made of a scaled value, multiply and add in one go."""
+    old = program.instructions
+    uses = Counter(read.value for instruction in old for read in instruction.reads)
+    new: list[Instruction] = []
+    for instruction in old:
+        new.append(instruction)
+        if isinstance(instruction, Reduce) and uses[instruction.x.value] == 1:
+            inner = old[instruction.x.value - 1] if instruction.x.value else None
+            contraction = _as_contraction(instruction, inner)
+            if contraction is not None:
+                new[-1] = contraction
+    return drop_dead(replace(program, instructions=tuple(new)))
+
+
+# --- views ----------------------------------------------------------------------------------------
+
+
+def _collapsed(one: Read, instructions: Sequence[Instruction]) -> Read:
+    while one.value:
+        instruction = instructions[one.value - 1]
+        if not is_copy(instruction):
+            break
+        (inner,) = instruction.reads
+        view = compose(one.view, inner.view)
+        if view is None:
+            break
+        one = replace(one, value=inner.value, view=view)
+    return one
+
+
+# --- sums -----------------------------------------------------------------------------------------
+
+
+def _expanded(
+    terms: Iterable[Term], old: Sequence[Instruction], uses: Counter[int]
+) -> Iterable[Term]:
+    """Terms with the sums among them replaced by their own terms, again and again."""
+    stack = [(term, True) for term in reversed(tuple(terms))]
+    while stack:
+        term, alone = stack.pop()
+        if isinstance(term.factor, float) and term.factor == 0.0:
+            continue
+        inner = old[term.value - 1] if term.value else None
+        if isinstance(inner, Sum):
+            # Within a sum that stays for others, nothing is used once any more.
+            alone = alone and uses[term.value] == 1
+            within = _put_into(term, inner, alone)
+            if within is not None:
+                stack.extend((one, alone) for one in reversed(within))
+                continue
+        yield term
+
+
+def _put_into(term: Term, inner: Sum, alone: bool) -> list[Term] | None:
+    """The terms of a sum as terms of the sum that a term of it is part of."""
+    if not _is_worth_it(term, inner, alone):
+        return None
+    size = prod(inner.shape)
+    all_of_it = term.view.is_whole(size)
+    within = []
+    for one in inner.terms:
+        if one.region.is_whole(size):
+            view, region = compose(term.view, one.view), term.region
+            first, second = term.factor, _viewed(one.factor, term.view)
+        elif all_of_it:
+            view, region = one.view, compose(one.region, term.region)
+            first, second = _viewed(term.factor, one.region), one.factor
+        else:
+            return None
+        if view is None or region is None or second is None or first is None:
+            return None
+        factor = _times(first, second)
+        if factor is None:
+            return None
+        within.append(Term(one.value, view, factor, region))
+    return within
+
+
+def _is_worth_it(term: Term, inner: Sum, alone: bool) -> bool:
+    if not inner.terms:
+        return True
+    if len(inner.terms) == 1:
+        own = inner.terms[0].factor
+        if _is_sign(own):
+            return True
+        if term.view.size > whole(inner.shape).size:  # it is repeated: scale it before
+            return isinstance(term.factor, np.ndarray) and _entries(term.factor) == term.view.size
+        if alone:
+            return True
+        # The multiplication is there anyway, and no array is made that was not there.
+        return not _is_sign(term.factor) and (
+            isinstance(own, float) or isinstance(term.factor, np.ndarray)
+        )
+    if not alone or term.view.size > whole(inner.shape).size:
+        return False
+    factors = [one.factor for one in inner.terms]
+    if _is_sign(term.factor):
+        return True
+    if isinstance(term.factor, float):
+        return sum(map(_is_sign, factors)) <= 1
+    return sum(isinstance(factor, float) for factor in factors) <= 1
+
+
+def _merged(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Terms that read the same into the same region as one."""
+    merged: dict[Hashable, Term] = {}
+    for term in terms:
+        term = _flattened(term)
+        key = (term.value, term.view, term.region)
+        if key in merged:
+            term = replace(term, factor=_plus(merged[key].factor, term.factor))
+        merged[key] = term
+    return tuple(
+        [t for t in merged.values() if isinstance(t.factor, np.ndarray) or t.factor != 0.0]
+    )
+
+
+def _flattened(term: Term) -> Term:
+    """The same term with as few axes as can be: neighbours that are one run, in all of it, merge."""
+    factor = term.factor
+    own = factor.strides if isinstance(factor, np.ndarray) else (0,) * len(term.view.shape)
+    merged: list[tuple[int, int, int, int]] = []
+    for axis in zip(term.view.shape, term.view.strides, term.region.strides, own, strict=True):
+        extent, *steps = axis
+        if extent == 1:
+            continue
+        if merged and [step * extent for step in steps] == list(merged[-1][1:]):
+            axis = (merged.pop()[0] * extent, *steps)
+        merged.append(axis)
+    if len(merged) == len(term.view.shape):
+        return term
+    shape = tuple([extent for extent, *_ in merged])
+    return Term(
+        term.value,
+        View(shape, tuple([axis[1] for axis in merged]), term.view.offset),
+        factor.reshape(shape) if isinstance(factor, np.ndarray) else factor,
+        View(shape, tuple([axis[2] for axis in merged]), term.region.offset),
+    )
+
+
+def _is_sign(factor: Factor) -> bool:
+    return isinstance(factor, float) and abs(factor) == 1.0
+
+
+def _viewed(factor: Factor, view: View) -> Factor | None:
+    """What a view reads of a factor in the shape of what it reads."""
+    if isinstance(factor, float) or view == whole(factor.shape):
+        return factor
+    own, memory = view_of_array(factor)
+    view_of_memory = compose(view, own)
+    return None if view_of_memory is None else simple_factor(read_strided(view_of_memory, memory))
+
+
+def read_strided(view: View, memory: np.ndarray) -> np.ndarray:
+    """`read` of memory that lies within another array."""
+    item = memory.itemsize
+    return np.lib.stride_tricks.as_strided(
+        memory[view.offset :], view.shape, [step * item for step in view.strides], writeable=False
+    )
+
+
+def _times(a: Factor, b: Factor) -> Factor | None:
+    """The product of two factors; None where it would be larger than both."""
+    if isinstance(a, float) or isinstance(b, float):
+        if isinstance(a, float) and a == 1.0:
+            return b
+        if isinstance(b, float) and b == 1.0:
+            return a
+        if isinstance(a, float) and isinstance(b, float):
+            return a * b
+        return _compactly(np.multiply, a, b)
+    if _joint_entries(a, b) > max(_entries(a), _entries(b)):
+        return None
+    return _compactly(np.multiply, a, b)
+
+
+def _plus(a: Factor, b: Factor) -> Factor:
+    if isinstance(a, float) and isinstance(b, float):
+        return a + b
+    return _compactly(np.add, a, b)
+
+
+def _compactly(ufunc: Callable[..., np.ndarray], a: Factor, b: Factor) -> Factor:
+    """``ufunc(a, b)``, where axes along which nothing changes are computed once."""
+    arrays = [factor for factor in (a, b) if isinstance(factor, np.ndarray)]
+    shape = arrays[0].shape
+    still = tuple([not any(array.strides[i] for array in arrays) for i in range(len(shape))])
+    once = tuple([slice(0, 1) if axis else slice(None) for axis in still])
+    result = ufunc(*(f if isinstance(f, float) else f[once] for f in (a, b)))
+    return simple_factor(np.broadcast_to(result, shape) if any(still) else result)
+
+
+def _entries(array: np.ndarray) -> int:
+    return int(np.prod([n for n, step in zip(array.shape, array.strides, strict=True) if step]))
+
+
+def _joint_entries(a: np.ndarray, b: np.ndarray) -> int:
+    steps = zip(a.shape, a.strides, b.strides, strict=True)
+    return int(np.prod([n for n, first, second in steps if first or second]))
+
+
+# --- contractions ---------------------------------------------------------------------------------
+
+
+def _as_contraction(reduction: Reduce, inner: Instruction | None) -> Contract | None:
+    if not isinstance(inner, Sum) or len(inner.terms) != 1:
+        return None
+    (term,) = inner.terms
+    ndim = len(inner.shape)
+    kept = ndim - len(reduction.axes)
+    if (
+        not isinstance(term.factor, np.ndarray)
+        or not term.region.is_whole(prod(inner.shape))
+        or not reduction.x.view.is_whole(prod(inner.shape))
+        or len(reduction.x.view.shape) != ndim
+        or reduction.axes != tuple(range(kept, ndim))  # only where they are the last
+        or _entries(term.factor) < term.view.size
+    ):
+        return None
+    batch, summed = reduction.shape, inner.shape[kept:]
+    shape = (prod(batch), 1, prod(summed))
+    shaped = compose(whole(shape), term.view)
+    if shaped is None:
+        return None
+    constant = term.factor.reshape(shape[0], shape[2], 1)
+    return Contract(batch, Read(term.value, shaped), constant, False)
+
+
+# --- all passes -----------------------------------------------------------------------------------
+
+
+def _renumber(instruction: Instruction, number: dict[int, int]) -> Instruction:
+    reads = instruction.reads
+    if all(number[one.value] == one.value for one in reads):
+        return instruction
+    return with_reads(instruction, [replace(one, value=number[one.value]) for one in reads])
+
+
+def _alive(instructions: Sequence[Instruction]) -> list[bool]:
+    alive = [False] * len(instructions) + [True]
+    for value in range(len(instructions), 0, -1):
+        if alive[value]:
+            for one in instructions[value - 1].reads:
+                alive[one.value] = True
+    return alive
+
+
+def _key(instruction: Instruction) -> Hashable:
+    """Equal for instructions that compute the same from the same."""
+    if isinstance(instruction, Opaque):
+        return id(instruction)
+    where = tuple(
+        (a.__array_interface__["data"][0], a.shape, a.strides) for a in constants(instruction)
+    )
+    reads: tuple[Hashable, ...] = tuple((one.value, one.view) for one in instruction.reads)
+    own: tuple[Hashable, ...] = ()
+    if isinstance(instruction, Sum):
+        own = tuple(
+            (term.region, term.factor if isinstance(term.factor, float) else None)
+            for term in instruction.terms
+        )
+    elif isinstance(instruction, Contract):
+        own = (instruction.constant_first,)
+    elif isinstance(instruction, Reduce):
+        own = instruction.axes
+    return type(instruction), instruction.shape, reads, own, where
+
+
+PASSES = (
+    collapse_views,
+    share,
+    fold_sums,
+    collapse_views,
+    share,
+    fold_sums,
+    contract_scalings,
+)
