@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from hessop.differentiate.finite_difference import (
     difference_product,
     difference_step,
 )
+from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.recording import Recording, record
 from hessop.params import Layout
 
-__all__ = ["MODES", "AutogradPoint", "DifferencePoint", "Point", "differentiate_at", "plain_value"]
+__all__ = ["MODES", "AutogradPoint", "DifferencePoint", "differentiate_at", "plain_value"]
 
 MODES = (
     "auto",
@@ -34,31 +35,6 @@ MODES = (
     "finite-difference",
     "finite-difference-forward",
 )
-
-
-class Point(Protocol):
-    """What a Hessian operator needs of a function at a point."""
-
-    layout: Layout
-    mode: str
-
-    @property
-    def value(self) -> float:
-        """The function's value."""
-        ...
-
-    @property
-    def gradient(self) -> np.ndarray:
-        """The gradient, shape (n,)."""
-        ...
-
-    def product(self, v: np.ndarray) -> np.ndarray:
-        """Hv, a fresh vector of shape (n,)."""
-        ...
-
-    def step_error(self) -> float:
-        """Estimated relative error of the last product; 0.0 where products are exact."""
-        ...
 
 
 class AutogradPoint:
@@ -82,27 +58,30 @@ class AutogradPoint:
         self._recording: Recording | None = recording
         self._seed = seed
         self._gradient: np.ndarray | None = None
-        self._find_gradient: Callable[[], np.ndarray] = partial(gradient, recording, seed)
-        self._product: Callable[[np.ndarray], np.ndarray] | None = None
+        self._find_gradient: Callable[[], np.ndarray] | None = partial(gradient, recording, seed)
+        self._linear_map: LinearMap | None = None
 
     @property
     def gradient(self) -> np.ndarray:
         """The gradient, shape (n,): of the Hessian's linearisation where that was made already."""
         with TRACING:
             if self._gradient is None:
+                assert self._find_gradient is not None
                 self._gradient = self._find_gradient()
             return self._gradient
-
-    def product(self, v: np.ndarray) -> np.ndarray:
-        """Hv; the first call linearises the gradient."""
-        return (self._product or self.linear_map())(v)
 
     def linear_map(self) -> LinearMap:
         """The Hessian product; the first call linearises the gradient."""
         with TRACING:
-            if self._product is None:
-                self._product = self._linearize()
-            return self._product
+            if self._linear_map is None:
+                self._linear_map = self._linearize()
+            return self._linear_map
+
+    def release(self) -> None:
+        """Let go of what products need, because something else computes them from now on."""
+        with TRACING:
+            self._gradient = self.gradient
+            self._recording = self._find_gradient = self._linear_map = None
 
     def _linearize(self) -> LinearMap:
         assert self._recording is not None
@@ -113,10 +92,6 @@ class AutogradPoint:
         self._find_gradient, product = reverse_over_reverse(self._recording, self._seed)
         self._recording = None  # its values live on in the graph as far as they are needed
         return product
-
-    def step_error(self) -> float:
-        """Zero: the products are exact up to rounding."""
-        return 0.0
 
 
 class DifferencePoint:
@@ -168,6 +143,17 @@ class DifferencePoint:
         self._last = v.copy(), product.copy()
         return product
 
+    def block(self, V: np.ndarray) -> np.ndarray:
+        """HV, for V of shape (n, k), column by column."""
+        return np.column_stack([self.product(v) for v in np.ascontiguousarray(V.T)])
+
+    def compile(self) -> NoReturn:
+        """Refuse: a difference is not linear in v, so that there is nothing to record."""
+        raise ValueError(
+            f"mode is {self.mode!r}: differences of a gradient cannot be compiled. "
+            "Use an exact mode, with a function written with autograd.numpy."
+        )
+
     def step_error(self) -> float:
         """Estimated relative error of the last product, or before any, of one with a constant v."""
         if self._last is None:
@@ -194,7 +180,7 @@ def differentiate_at(
     args: tuple[Any, ...] = (),
     mode: str = "auto",
     grad: Callable[..., Any] | None = None,
-) -> Point:
+) -> AutogradPoint | DifferencePoint:
     """A scalar function at a point, ready for Hessian products.
 
     Parameters
@@ -213,7 +199,7 @@ def differentiate_at(
 
     Returns
     -------
-    Point
+    AutogradPoint or DifferencePoint
 
     Raises
     ------
@@ -283,7 +269,7 @@ def _point_of_gradient(
     x: np.ndarray,
     args: tuple[Any, ...],
     mode: str,
-) -> Point:
+) -> DifferencePoint:
     if not callable(grad):
         raise TypeError(f"grad is {grad!r}, expected a function that returns the gradient at x.")
     if mode == "auto":

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
-from hessop.differentiate.points import Point, differentiate_at
+from hessop.differentiate.points import differentiate_at
 from hessop.operators.base import BaseOperator
+from hessop.operators.compiling import Point, compiling
 from hessop.params import as_args, read_tree
 
 __all__ = ["HessianOperator", "hessian_operator"]
@@ -51,6 +52,9 @@ class HessianOperator(BaseOperator):
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         return self._point.product(v)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return self._point.block(V)
 
     @property
     def value(self) -> float:
@@ -211,8 +215,8 @@ def hessian_operator(
     """
     layout, point = read_tree(x)
     args = as_args(args)
-    at_x = differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad)
     name = name_of(grad if fun is None else fun)
+    at_x = compiling(differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad), name)
     if fun is not None and not math.isfinite(at_x.value):
         raise NonFiniteError(
             f"{name}(x) is {at_x.value}, expected a finite number. "

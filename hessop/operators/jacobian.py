@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product
 from hessop.differentiate.recording import Recording, record
 from hessop.operators.base import BaseOperator
+from hessop.operators.compiling import Products
 from hessop.params import as_args, read_tree
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
@@ -36,32 +37,36 @@ class JacobianOperator(BaseOperator):
         layout = recording.layout
         shape = (int(np.size(recording.value)), layout.size)
         super().__init__(layout.dtype, shape, symmetric=False)
-        self._recording = recording
+        self._value = recording.value
+        self._layout = layout
         self._name = name
         self._remake = remake
-
-    @cached_property
-    def _forward(self):
-        return jacobian_product(self._recording)
-
-    @cached_property
-    def _backward(self):
-        return jacobian_adjoint_product(self._recording)
+        self._products = Products(
+            partial(jacobian_product, recording),
+            partial(jacobian_adjoint_product, recording),
+            name=f"the Jacobian of {name}",
+        )
 
     def _product(self, v: np.ndarray) -> np.ndarray:
-        return self._forward(v)
+        return self._products.product(v)
 
     def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
-        return self._backward(u)
+        return self._products.product(u, of_adjoint=True)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return self._products.block(V)
+
+    def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
+        return self._products.block(U, of_adjoint=True)
 
     @property
     def value(self) -> np.ndarray:
         """The function at x, in its own shape: a fresh copy."""
-        return np.array(self._recording.value)
+        return np.array(self._value)
 
     def unflatten(self, v: Any) -> Any:
         """The parameter tree of a flat vector of n entries, nested like x."""
-        return self._recording.layout.unflatten(v)
+        return self._layout.unflatten(v)
 
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, by columns, or by rows where there are fewer of them."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
-from hessop.differentiate.points import Point, differentiate_at
+from hessop.differentiate.points import differentiate_at
+from hessop.operators.compiling import Point, compiling
 from hessop.operators.hessian import HessianOperator, check_gradient
 from hessop.optimize.caches import PointCache
 from hessop.params import as_args, read_tree
@@ -223,8 +224,11 @@ class Objective:
     def _evaluate(self, x: np.ndarray) -> _Evaluation:
         self._counts["nfev"] += 1
         try:
-            point = differentiate_at(
-                self._fun, self.layout, x, args=self.args, mode=self._mode, grad=self._grad
+            point = compiling(
+                differentiate_at(
+                    self._fun, self.layout, x, args=self.args, mode=self._mode, grad=self._grad
+                ),
+                self._name,
             )
             value = point.value
         except NonFiniteError:  # a plain infinity from a branch of the function
@@ -294,6 +298,13 @@ class _CountedPoint:
     def product(self, v: np.ndarray) -> np.ndarray:
         self._counts["nhessp"] += 1
         return self._point.product(v)
+
+    def block(self, V: np.ndarray) -> np.ndarray:
+        self._counts["nhessp"] += V.shape[1]
+        return self._point.block(V)
+
+    def compile(self) -> Any:
+        return self._point.compile()
 
     def step_error(self) -> float:
         return self._point.step_error()

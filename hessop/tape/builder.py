@@ -22,7 +22,7 @@ from hessop.tape.program import (
     Sum,
     Term,
 )
-from hessop.tape.views import Shape, View, affine, compose, view_of, whole
+from hessop.tape.views import Shape, View, affine, view_of, whole
 
 __all__ = ["Builder", "Value", "simple_factor"]
 
@@ -134,7 +134,7 @@ class Builder:
     def scatter(self, x: Value, index: np.ndarray, shape: Shape) -> Value:
         """A value added into zeros, at entries counted in C order."""
         region = affine(index)
-        if region is not None and 0 not in _repeats(region):
+        if region is not None and np.unique(index).size == index.size:
             return self.place([(self.reshape(x, index.shape), region)], shape)
         return self.append(Scatter(shape, x.read, np.ascontiguousarray(index).reshape(-1)))
 
@@ -179,14 +179,3 @@ def simple_factor(factor: np.ndarray) -> Factor:
     if factor.size == 1 or not any(factor.strides) or (factor == first).all():
         return float(first)
     return factor
-
-
-def _repeats(view: View) -> list[int]:
-    return [step for step, n in zip(view.strides, view.shape, strict=True) if n > 1]
-
-
-def composed(outer: View, inner: View) -> View:
-    """`compose` where it is known to have an answer."""
-    view = compose(outer, inner)
-    assert view is not None
-    return view

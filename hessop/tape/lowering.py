@@ -34,7 +34,7 @@ from hessop.tape.contractions import (
 )
 from hessop.tape.program import Program
 from hessop.tape.recorder import Tape, TapeNode
-from hessop.tape.views import View, affine, view_of, whole
+from hessop.tape.views import View, view_of, whole
 
 __all__ = ["RULES", "lower"]
 
@@ -236,13 +236,11 @@ def untake(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | Non
     if isinstance(index, list) and (not index or not isinstance(index[0], slice)):
         index = np.array(index, dtype=np.int64)
     region = view_of(lambda array: array[index], space.shape)
-    if region is None:
-        positions = np.asarray(np.arange(space.size).reshape(space.shape)[index])
-        region = affine(positions)
-    shape = positions.shape if region is None else region.shape
-    x = build.view(xs[0], broadcast(whole(xs[0].shape), shape))
     if region is not None:
+        x = build.view(xs[0], broadcast(whole(xs[0].shape), region.shape))
         return build.place([(x, region)], space.shape)
+    positions = np.asarray(np.arange(space.size).reshape(space.shape)[index])
+    x = build.view(xs[0], broadcast(whole(xs[0].shape), positions.shape))
     return build.scatter(x, positions, space.shape)
 
 

@@ -125,7 +125,10 @@ def _fill_gaps(writer: _Writer, assigned: np.ndarray, *, exactly: bool) -> Itera
     if len(edges) > 8 and not exactly:  # many small gaps: it is one call to assign all of it
         edges = edges[[0, -1]]
     for start, stop in edges.reshape(-1, 2).tolist():
-        yield np.copyto, (writer.region(View((stop - start,), (int(stop - start > 1),), start)), 0.0)
+        yield (
+            np.copyto,
+            (writer.region(View((stop - start,), (int(stop - start > 1),), start)), 0.0),
+        )
 
 
 def _accumulate(
@@ -142,10 +145,13 @@ def _accumulate(
     operands = [(writer.place(term.value, term.view), term.factor) for term in terms]
     if region.size >= 2 * TILE and writer.columns is None:
         temporary = writer.temporary((TILE,))
-        yield partial(_in_tiles, assign, [factor for _, factor in operands]), (
-            out,
-            temporary,
-            *(place for place, _ in operands),
+        yield (
+            partial(_in_tiles, assign, [factor for _, factor in operands]),
+            (
+                out,
+                temporary,
+                *(place for place, _ in operands),
+            ),
         )
         return
     scaled = [_sign(term) == 0.0 for term in terms]
@@ -170,9 +176,8 @@ def _calls(
         if assign and one:
             if x is not out and x != out:
                 yield np.copyto, (out, x)
-        elif assign and minus:
-            yield np.negative, (x, out)
         elif assign:
+            # Also for -1: np.negative of NumPy 2.4 is wrong for some strides.
             yield np.multiply, (x, factor, out)
         elif one:
             yield np.add, (out, x, out)
@@ -247,7 +252,7 @@ def _take(index: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
 def _scatter(writer: _Writer, instruction: Scatter) -> Iterator[Step]:
     order = np.argsort(instruction.index, kind="stable")
     targets, starts = np.unique(instruction.index[order], return_index=True)
-    x = writer.place(instruction.x.value, whole((instruction.index.size,)))
+    x = writer.place(instruction.x.value, instruction.x.view)
     out = writer.region(whole((prod(instruction.shape),)))
     yield partial(_add_at, order, targets, starts), (x, out)
 
@@ -256,7 +261,7 @@ def _add_at(
     order: np.ndarray, targets: np.ndarray, starts: np.ndarray, x: np.ndarray, out: np.ndarray
 ) -> None:
     out[...] = 0.0
-    moved = x[..., order]
+    moved = x.reshape(*out.shape[:-1], -1)[..., order]
     if len(targets) < len(order):
         moved = np.add.reduceat(moved, starts, axis=-1)
     out[..., targets] = moved
