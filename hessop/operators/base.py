@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from hessop._errors import NonFiniteError
 from hessop._progress import progress_bar
 from hessop.operators.checks import (
+    all_finite,
     as_block,
     as_vector,
     by_columns,
@@ -107,14 +108,14 @@ class BaseOperator(LinearOperator):
         if V.dtype.kind != "f" and not V.any():  # SciPy probes with integer zeros for a dtype
             return np.zeros((rows, *V.shape[1:]), dtype=self.dtype)
         V = V.astype(self.dtype, copy=False)
-        if not np.isfinite(V).all():
+        if not all_finite(V):
             raise NonFiniteError(
                 f"{self.symbol} @ v: v has {first_bad(V)}, expected finite numbers. Look at what "
                 "v was computed from; in a solver, it has broken down or diverged."
             )
         result = product(V)
         self._count(1 if V.ndim == 1 else V.shape[1])
-        if not np.isfinite(result).all():
+        if not all_finite(result):
             raise NonFiniteError(
                 f"{self.symbol} @ v has {first_bad(result)}, though v is finite. {self._suspect()}"
             )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_block", "as_vector", "by_columns", "first_bad", "indices"]
+__all__ = ["all_finite", "as_block", "as_vector", "by_columns", "first_bad", "indices"]
+
+
+def all_finite(x: np.ndarray) -> bool:
+    """Whether there is no NaN and no infinity."""
+    if x.ndim == 1 and math.isfinite(x.dot(x)):
+        return True  # a sum of squares is finite only if all of them are, and a quick one to make
+    return bool(np.isfinite(x).all())
 
 
 def as_vector(x: Any) -> np.ndarray:

@@ -25,6 +25,7 @@ from hessop.tape.program import (
     Term,
     constants,
     is_copy,
+    redirected,
     with_reads,
 )
 from hessop.tape.views import View, compose, view_of_array, whole
@@ -38,6 +39,10 @@ __all__ = [
     "optimize",
     "share",
 ]
+
+
+#: Arrays of more entries do not stay in the fast cache from one instruction to the next.
+LARGE = 2**15
 
 
 def optimize(program: Program) -> Program:
@@ -78,9 +83,12 @@ def collapse_views(program: Program) -> Program:
     """Read through views of views, and views of views of those, as one view of the value below."""
     instructions: list[Instruction] = []
     for instruction in program.instructions:
-        reads = [_collapsed(one, instructions) for one in instruction.reads]
-        instructions.append(with_reads(instruction, reads))
-    return drop_dead(replace(program, instructions=tuple(instructions)))
+        before = instruction.reads
+        reads = [_collapsed(one, instructions) for one in before]
+        if any(new is not old for new, old in zip(reads, before, strict=True)):
+            instruction = with_reads(instruction, reads)
+        instructions.append(instruction)
+    return replace(program, instructions=tuple(instructions))
 
 
 def fold_sums(program: Program) -> Program:
@@ -100,7 +108,7 @@ def fold_sums(program: Program) -> Program:
         if isinstance(instruction, Sum):
             instruction = Sum(instruction.shape, _merged(_expanded(instruction.terms, old, uses)))
             new[value - 1] = instruction
-        needed.update(read.value for read in instruction.reads)
+        needed.update([read.value for read in instruction.reads])
     return drop_dead(replace(program, instructions=tuple(new)))
 
 
@@ -131,7 +139,7 @@ def _collapsed(one: Read, instructions: Sequence[Instruction]) -> Read:
         view = compose(one.view, inner.view)
         if view is None:
             break
-        one = replace(one, value=inner.value, view=view)
+        one = redirected(one, inner.value, view)
     return one
 
 
@@ -205,6 +213,10 @@ def _is_worth_it(term: Term, inner: Sum, alone: bool) -> bool:
         return True
     if isinstance(term.factor, float):
         return sum(map(_is_sign, factors)) <= 1
+    # The same array serves for all terms with the factor 1. On large arrays, to multiply once more
+    # is cheaper than to write the sum down and to read it again.
+    if term.view.size >= LARGE and all(isinstance(f, float) and f == 1.0 for f in factors):
+        return True
     return sum(isinstance(factor, float) for factor in factors) <= 1
 
 
@@ -215,7 +227,8 @@ def _merged(terms: Iterable[Term]) -> tuple[Term, ...]:
         term = _flattened(term)
         key = (term.value, term.view, term.region)
         if key in merged:
-            term = replace(term, factor=_plus(merged[key].factor, term.factor))
+            total = _plus(merged[key].factor, term.factor)
+            term = Term(term.value, term.view, total, term.region)
         merged[key] = term
     return tuple(
         [t for t in merged.values() if isinstance(t.factor, np.ndarray) or t.factor != 0.0]
@@ -338,9 +351,9 @@ def _as_contraction(reduction: Reduce, inner: Instruction | None) -> Contract | 
 
 def _renumber(instruction: Instruction, number: dict[int, int]) -> Instruction:
     reads = instruction.reads
-    if all(number[one.value] == one.value for one in reads):
+    if all([number[one.value] == one.value for one in reads]):
         return instruction
-    return with_reads(instruction, [replace(one, value=number[one.value]) for one in reads])
+    return with_reads(instruction, [redirected(r, number[r.value], r.view) for r in reads])
 
 
 def _alive(instructions: Sequence[Instruction]) -> list[bool]:
@@ -378,7 +391,6 @@ PASSES = (
     share,
     fold_sums,
     collapse_views,
-    share,
-    fold_sums,
+    fold_sums,  # some sums are used once only now
     contract_scalings,
 )

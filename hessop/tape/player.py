@@ -9,7 +9,7 @@ import numpy as np
 
 from hessop.tape.plan import ARGUMENT, RESULT, plan
 from hessop.tape.program import Program
-from hessop.tape.steps import SCRATCH, TILE, Place, Step, steps_of
+from hessop.tape.steps import SCRATCH, Place, Step, steps_of
 from hessop.tape.views import read
 
 __all__ = ["MATRIX_COLUMNS", "Player"]
@@ -17,9 +17,11 @@ __all__ = ["MATRIX_COLUMNS", "Player"]
 #: A program of no more columns than this is played as a matrix, where that has less work to do.
 MATRIX_COLUMNS = 64
 # Shorter vectors are copied in and out, so that all steps stay bound to the same memory.
-_COPIED = 4 * TILE
-# Bytes of all buffers for the columns that are played together: what the cache holds.
+_COPIED = 2**15
+# Bytes of all buffers for the columns that are played together: what the cache holds. Constants
+# beyond the cache are read again for every such group, so that then it is worth to have more of them.
 _BLOCK_BYTES = 2**21
+_MOST_BLOCK_BYTES = 2**25
 # Workspaces that are kept between products: for so many threads at once.
 _KEPT = 4
 
@@ -41,26 +43,24 @@ class Player:
         self.program = program
         self.matrix: np.ndarray | None = None
         self._plan = plan(program)
-        self._steps, self._scratch = steps_of(program, self._plan, None)
+        bytes_kept = program.bytes_kept
+        self._block_bytes = min(max(_BLOCK_BYTES, bytes_kept // 4), _MOST_BLOCK_BYTES)
         # list.pop and list.append are atomic: a workspace is in one thread's hands at a time.
         self._free: list[_Workspace] = []
         entries = program.rows * program.columns
         if program.columns <= MATRIX_COLUMNS and entries <= max(MATRIX_COLUMNS**2, program.flops):
             identity = np.eye(program.columns, dtype=program.dtype)
             self.matrix = np.ascontiguousarray(self.block(identity))
+            self._free.clear()
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
         """The product with v of shape (n,), as a fresh vector."""
         if self.matrix is not None:
             product: np.ndarray = self.matrix.dot(v)
             return product
-        try:
-            workspace = self._free.pop()
-        except IndexError:
-            workspace = _Workspace(self.program, self._plan.sizes, self._scratch, self._steps, None)
+        workspace = self._workspace(None)
         result = workspace.play(v)
-        if len(self._free) < _KEPT:
-            self._free.append(workspace)
+        self._give_back(workspace)
         return result
 
     def block(self, V: np.ndarray) -> np.ndarray:
@@ -70,27 +70,48 @@ class Player:
             return product
         rows = np.ascontiguousarray(V.T)
         result = np.empty((len(rows), self.program.rows), dtype=self.program.dtype)
-        together = max(1, _BLOCK_BYTES // self._bytes_of_column())
+        together = max(1, self._block_bytes // self._bytes_of_column())
         for start in range(0, len(rows), together):
             stop = min(start + together, len(rows))
+            workspace = self._workspace(None if stop - start == 1 else stop - start)
             if stop - start == 1:
-                result[start] = self(rows[start])
+                workspace.play_into(rows[start], result[start])
             else:
-                self._play_together(rows[start:stop], result[start:stop])
+                workspace.play_into(rows[start:stop], result[start:stop])
+            self._give_back(workspace)
         return result.T
 
     def _bytes_of_column(self) -> int:
         entries = self.program.columns + self.program.rows + sum(self._plan.sizes)
         return entries * self.program.dtype.itemsize
 
-    def _play_together(self, rows: np.ndarray, result: np.ndarray) -> None:
-        steps, scratch = steps_of(self.program, self._plan, len(rows))
-        workspace = _Workspace(self.program, self._plan.sizes, scratch, steps, len(rows))
-        workspace.run(steps, rows, result)
+    def _workspace(self, columns: int | None) -> _Workspace:
+        for i, workspace in enumerate(self._free):
+            if workspace.columns == columns:
+                try:
+                    taken = self._free.pop(i)
+                except IndexError:
+                    break
+                if taken.columns == columns:
+                    return taken
+                self._free.append(taken)  # another thread was quicker
+                break
+        steps, scratch = steps_of(self.program, self._plan, columns)
+        return _Workspace(self.program, self._plan.sizes, scratch, steps, columns)
+
+    def _give_back(self, workspace: _Workspace) -> None:
+        if len(self._free) < _KEPT:
+            self._free.append(workspace)
 
 
 class _Workspace:
-    """Memory to play a program in, and its steps bound to that memory."""
+    """Memory to play a program in, and its steps bound to that memory.
+
+    Attributes
+    ----------
+    columns : int or None
+        How many vectors it plays together; None for one.
+    """
 
     def __init__(
         self,
@@ -102,15 +123,14 @@ class _Workspace:
     ) -> None:
         lead = () if columns is None else (columns,)
         dtype = program.dtype
+        self.columns = columns
         self._rows = program.rows
         self._dtype = dtype
         self._buffers: dict[int | str, np.ndarray] = {
             number: np.empty((*lead, size), dtype=dtype) for number, size in enumerate(sizes)
         }
         self._buffers[SCRATCH] = np.empty((*lead, scratch), dtype=dtype)
-        if columns is not None:
-            return
-        self._copies = program.columns + program.rows <= _COPIED
+        self._copies = columns is None and program.columns + program.rows <= _COPIED
         if self._copies:
             self._argument = np.empty(program.columns, dtype=dtype)
             self._result = np.empty(program.rows, dtype=dtype)
@@ -127,26 +147,27 @@ class _Workspace:
 
     def play(self, v: np.ndarray) -> np.ndarray:
         """The product with one vector."""
+        result = np.empty(self._rows, dtype=self._dtype)
+        self.play_into(np.ascontiguousarray(v), result)
+        return result
+
+    def play_into(self, v: np.ndarray, result: np.ndarray) -> None:
+        """Products with one vector, or with one in each row, written into the rows of a result."""
         if self._copies:
             self._argument[...] = v
             for function, args in self._steps:
                 function(*args)
-            return self._result.copy()
-        result = np.empty(self._rows, dtype=self._dtype)
-        self._buffers[ARGUMENT], self._buffers[RESULT] = np.ascontiguousarray(v), result
-        steps = self._steps.copy()
+            result[...] = self._result
+            return
+        self._buffers[ARGUMENT], self._buffers[RESULT] = v, result
         for i, function, args in self._late:
-            steps[i] = (function, self._bound(args))
-        for function, args in steps:
+            self._steps[i] = (function, self._bound(args))
+        for function, args in self._steps:
             function(*args)
+        # The caller's arrays are not kept alive, nor written into later.
         del self._buffers[ARGUMENT], self._buffers[RESULT]
-        return result
-
-    def run(self, steps: Sequence[Step], rows: np.ndarray, result: np.ndarray) -> None:
-        """The products with several vectors, one in each row."""
-        self._buffers[ARGUMENT], self._buffers[RESULT] = rows, result
-        for function, args in steps:
-            function(*self._bound(args))
+        for i, function, args in self._late:
+            self._steps[i] = (function, args)
 
     def _bound(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(

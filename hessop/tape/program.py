@@ -166,13 +166,21 @@ class Opaque:
 Instruction = Sum | Gather | Scatter | Reduce | Contract | Opaque
 
 
-def with_reads(instruction: Instruction, reads: Sequence[Read]) -> Instruction:
+def with_reads(instruction: Instruction, reads: Sequence[Any]) -> Instruction:
     """The same instruction of other values; a Sum's are its terms."""
     if isinstance(instruction, Sum):
-        return replace(instruction, terms=tuple(reads))
+        return Sum(instruction.shape, tuple(reads))
     if isinstance(instruction, Opaque):
         return replace(instruction, reads=tuple(reads))
     return replace(instruction, x=reads[0])
+
+
+def redirected(read: Read, value: int, view: View) -> Read:
+    """The same read, or term, of another value."""
+    # dataclasses.replace takes five times as long, and long programs are made of this.
+    if isinstance(read, Term):
+        return Term(value, view, read.factor, read.region)
+    return Read(value, view)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,7 +8,7 @@ program allocates nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -33,7 +33,7 @@ __all__ = ["SCRATCH", "TILE", "Place", "Step", "steps_of"]
 
 SCRATCH = "scratch"
 #: Entries of large arrays that are worked on at a time: three pieces of them fit the fast cache.
-TILE = 8192
+TILE = 32768
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class _Writer:
 
     def region(self, view: View) -> Place:
         """Part of the result."""
-        return Place(self.home.buffer, replace(view, offset=view.offset + self.home.offset))
+        return Place(self.home.buffer, _shifted(view, self.home.offset))
 
     def is_made_here(self, term: Term) -> bool:
         """Whether a term lies already where it is to be added."""
@@ -88,7 +88,7 @@ class _Writer:
     def place(self, value: int, view: View) -> Place:
         """What is read of a value."""
         home = self.plan.homes[value]
-        return Place(home.buffer, replace(view, offset=view.offset + home.offset))
+        return Place(home.buffer, _shifted(view, home.offset))
 
     def temporary(self, shape: tuple[int, ...]) -> Place:
         """Memory for a product before it is added."""
@@ -96,11 +96,19 @@ class _Writer:
         return Place(SCRATCH, whole(shape))
 
 
+def _shifted(view: View, offset: int) -> View:
+    return View(view.shape, view.strides, view.offset + offset) if offset else view
+
+
 # --- sums -----------------------------------------------------------------------------------------
 
 
 def _sum(writer: _Writer, instruction: Sum) -> Iterator[Step]:
     size = prod(instruction.shape)
+    terms = instruction.terms
+    if terms and terms[0].region.is_whole(size) and len({term.region for term in terms}) == 1:
+        yield from _accumulate(writer, terms[0].region, list(terms), assign=True)
+        return
     groups: dict[View, list[Term]] = {}
     # What lies there already comes first, before anything is written over it.
     for term in sorted(instruction.terms, key=lambda term: not writer.is_made_here(term)):
@@ -142,21 +150,14 @@ def _accumulate(
     elif assign:
         # Products first: they need no memory of their own while there is nothing to add to.
         terms = sorted(terms, key=lambda term: _sign(term) != 0.0)
-    operands = [(writer.place(term.value, term.view), term.factor) for term in terms]
+    places = [writer.place(term.value, term.view) for term in terms]
+    factors = [term.factor for term in terms]
     if region.size >= 2 * TILE and writer.columns is None:
         temporary = writer.temporary((TILE,))
-        yield (
-            partial(_in_tiles, assign, [factor for _, factor in operands]),
-            (
-                out,
-                temporary,
-                *(place for place, _ in operands),
-            ),
-        )
+        yield partial(_in_tiles, assign, factors), (out, temporary, *places)
         return
     scaled = [_sign(term) == 0.0 for term in terms]
     temporary = writer.temporary(region.shape) if any(scaled[assign:]) else None
-    places, factors = zip(*operands, strict=True)
     yield from _calls(assign, out, temporary, places, factors)
 
 
