@@ -7,11 +7,14 @@ primitives themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
+from autograd import builtins
+from autograd.builtins import SequenceVSpace, container_take, container_untake
 from autograd.core import VSpace, sparse_add
 from autograd.numpy import numpy_vjps as vjps
 from autograd.numpy import numpy_wrapper as anp
@@ -39,11 +42,17 @@ from hessop.tape.views import View, view_of, whole
 __all__ = ["RULES", "lower"]
 
 # A rule adds the instructions of a primitive. It may give None: the primitive stays opaque.
-Rule = Callable[[Builder, TapeNode, tuple[Value, ...]], Value | None]
+Rule = Callable[[Builder, TapeNode, tuple[Any, ...]], Any]
 
 
-def lower(tape: Tape) -> Program:
+def lower(tape: Tape, opaque: Container[Any] = ()) -> Program:
     """The program of a tape, one group of instructions for each primitive.
+
+    Parameters
+    ----------
+    tape : Tape
+    opaque : container of primitives
+        Not to be lowered, whatever the table says.
 
     Raises
     ------
@@ -52,16 +61,15 @@ def lower(tape: Tape) -> Program:
     """
     source, target = tape.source, tape.target
     build = Builder(source.size, source.dtype)
-    lowered: dict[TapeNode, Value] = {}
+    lowered: dict[TapeNode, Any] = {}
     for root, start, shape in zip(tape.roots, source.offsets, source.shapes, strict=False):
         lowered[root] = build.view(build.argument, View(shape, whole(shape).strides, start))
     for node in tape.order:
-        if all(parent in lowered for parent in node.parents):
+        value = None
+        if node.fun not in opaque and all(parent in lowered for parent in node.parents):
             value = lower_node(build, node, tuple([lowered[parent] for parent in node.parents]))
-        else:
-            value = None
         if value is None and node.shape is not None:
-            value = _opaque(build, node, lowered)
+            value = as_recorded(build, node, lowered)
         if value is not None:
             lowered[node] = value
     parts = [
@@ -75,28 +83,39 @@ def lower(tape: Tape) -> Program:
     return build.finish()
 
 
-def lower_node(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | None:
+def lower_node(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Any:
     """The value of a primitive; None where it has no rule, or its rule does not apply."""
     rule = RULES.get(node.fun)
     if rule is None or any(map(_is_complex, node.args)):
         return None
+    if any(isinstance(x, Parts) for x in xs) and node.fun not in OF_PARTS:
+        return None
     value = rule(build, node, xs)
-    assert value is None or node.shape in (None, value.shape), (node.fun, node.shape, value.shape)
-    return value
+    fits = isinstance(value, Parts) or node.shape is None or value.shape == node.shape
+    return value if value is None or fits else None
 
 
-# --- opaque ---------------------------------------------------------------------------------------
+# --- primitives as they were recorded -------------------------------------------------------------
+
+#: A primitive that is not in the table, and whose matrix has no more entries than this, becomes it.
+MATRIX_ENTRIES = 4096
+# These iterate until a tolerance is met, and so are linear up to that only.
+_ITERATIVE = {"odeint", "fixed_point"}
 
 
-def _opaque(build: Builder, node: TapeNode, lowered: dict[TapeNode, Value]) -> Value:
-    # Back to the nearest real arrays: what lies between is complex, or in a container.
+def as_recorded(build: Builder, node: TapeNode, lowered: dict[TapeNode, Any]) -> Value:
+    """An opaque instruction; or a contraction with the matrix of the primitives, where it is small.
+
+    It goes back to the nearest real arrays: what lies between is complex, or in a container.
+    """
+    known = {n for n, value in lowered.items() if isinstance(value, Value)}
     steps = [
         step
-        for step in toposort(node, lambda n: () if n in lowered else n.parents)
-        if step not in lowered
+        for step in toposort(node, lambda n: () if n in known else n.parents)
+        if step not in known
     ]
     inputs = list(
-        dict.fromkeys(parent for step in steps for parent in step.parents if parent in lowered)
+        dict.fromkeys(parent for step in steps for parent in step.parents if parent in known)
     )
     steps.reverse()
 
@@ -106,9 +125,34 @@ def _opaque(build: Builder, node: TapeNode, lowered: dict[TapeNode, Value]) -> V
             values[step] = _run(step, [values[parent] for parent in step.parents])
         return values[node]
 
-    assert node.shape is not None
     names = list(dict.fromkeys(name_of(step.fun) for step in steps))
-    return build.opaque([lowered[n] for n in inputs], function, " ".join(names), node.shape)
+    name, xs, shape = " ".join(names), [lowered[n] for n in inputs], _shape(node)
+    if _ITERATIVE & set(names):
+        return build.opaque(xs, partial(_at_unit_length, function), name, shape)
+    if sum(x.size for x in xs) * prod(shape) <= MATRIX_ENTRIES and len(xs) == 1:
+        return _by_matrix(build, xs[0], function, name, shape)
+    return build.opaque(xs, function, name, shape)
+
+
+def _by_matrix(
+    build: Builder, x: Value, function: Callable[..., Any], name: str, shape: tuple[int, ...]
+) -> Value:
+    units = np.eye(x.size, dtype=build.dtype)
+    columns = np.reshape([function(unit.reshape(x.shape)) for unit in units], (x.size, -1))
+    probe = np.linspace(-1.0, 2.0, x.size, dtype=build.dtype)
+    expected = np.ravel(function(probe.reshape(x.shape)))
+    rounding = 1e4 * np.finfo(build.dtype).eps * np.max(np.abs(columns), initial=0.0) * x.size
+    if not np.allclose(probe @ columns, expected, rtol=0.0, atol=rounding, equal_nan=True):
+        raise NotLinearError(name)
+    x = build.reshape(x, (1, 1, x.size))
+    return build.reshape(build.contract(x, columns[None], constant_first=False), shape)
+
+
+def _at_unit_length(function: Callable[..., Any], *arrays: np.ndarray) -> Any:
+    length = max(float(np.max(np.abs(array), initial=0.0)) for array in arrays)
+    if length == 0.0:
+        return np.zeros_like(function(*(array + 1.0 for array in arrays)))
+    return length * function(*(array / length for array in arrays))
 
 
 def _run(node: TapeNode, values: Sequence[Any]) -> Any:
@@ -170,17 +214,85 @@ def negative(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value:
 def add(
     build: Builder,
     node: TapeNode,
-    xs: tuple[Value, ...],
+    xs: tuple[Any, ...],
     *,
     first: int = 0,
     signs: tuple[float, float] = (1.0, 1.0),
-) -> Value:
+) -> Any:
     """A sum; an addend that does not depend on v is zero, there to broadcast."""
+    if any(isinstance(x, Parts) for x in xs):
+        return _add_parts(build, xs)
     for arg in node.args[first:]:
         if arg is not None and np.any(arg):
             raise NotLinearError(f"{name_of(node.fun)} with a constant")
     parts = [(x, signs[i - first]) for x, i in zip(xs, node.argnums, strict=True)]
     return build.add(parts, _shape(node))
+
+
+# Where autograd has a tuple or a list: a value for each entry, None for zeros.
+class Parts(tuple[Any, ...]):
+    """Values that are not one array."""
+
+    __slots__ = ()
+
+
+def _add_parts(build: Builder, xs: tuple[Parts, ...]) -> Parts:
+    def total(entries: Sequence[Value | None]) -> Value | None:
+        present = [entry for entry in entries if entry is not None]
+        if len(present) < 2:
+            return present[0] if present else None
+        return build.add([(entry, 1.0) for entry in present], present[0].shape)
+
+    return Parts(total(entries) for entries in zip(*xs, strict=True))
+
+
+def split(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Parts:
+    """A list of views."""
+    fun = _plain(node)
+    count = len(fun(np.empty(xs[0].shape, dtype=np.int8)))
+    return Parts(build.rearrange(xs[0], lambda array, i=i: fun(array)[i]) for i in range(count))
+
+
+def take_part(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Value | Parts | None:
+    """One of several values."""
+    (parts,) = xs
+    if not isinstance(parts, Parts) or not isinstance(node.args[1], int):
+        return None
+    part = parts[node.args[1]]
+    return build.place([], _shape(node)) if part is None and node.shape is not None else part
+
+
+def untake_part(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Parts | None:
+    """Zeros, but for one of several values."""
+    _, index, space = node.args
+    if not isinstance(index, int) or not isinstance(space, SequenceVSpace):
+        return None
+    return Parts(xs[0] if i == index % len(space.shape) else None for i in range(len(space.shape)))
+
+
+def make_sequence(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Parts | None:
+    """A tuple or a list; what does not depend on v is zero."""
+    if any(arg is not None and np.any(arg) for arg in node.args[1:]):
+        return None
+    values = dict(zip(node.argnums, xs, strict=True))
+    return Parts(values.get(i) for i in range(1, len(node.args)))
+
+
+def difference(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | None:
+    """``diff(x, n, axis)``."""
+
+    def order_of(a: Any, n: int = 1, axis: int = -1) -> tuple[int, int]:
+        return n, axis
+
+    n, axis = order_of(*node.args, **node.kwargs)
+    x = xs[0]
+    for _ in range(n):
+        last = axis % len(x.shape)
+        lead = (slice(None),) * last
+        after = build.rearrange(x, lambda a, lead=lead: a[(*lead, slice(1, None))])
+        before = build.rearrange(x, lambda a, lead=lead: a[(*lead, slice(None, -1))])
+        x = build.add([(after, 1.0), (before, -1.0)], after.shape)
+    return x
 
 
 def where(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | None:
@@ -390,6 +502,7 @@ _MOVES = [
 ]
 _IDENTITIES = ["real", "conj", "conjugate", "real_if_close", "positive", "_astype"]
 
+#: What each primitive is lowered by.
 RULES: dict[Any, Rule] = {
     **{getattr(anp, name): rearrange for name in _MOVES},
     ArrayBox.__getitem__: rearrange,
@@ -408,6 +521,13 @@ RULES: dict[Any, Rule] = {
     VSpace.mut_add: partial(add, first=1),
     sparse_add: partial(add, first=1),
     vjps.untake: untake,
+    **{
+        getattr(anp, name): split for name in ("split", "array_split", "vsplit", "hsplit", "dsplit")
+    },
+    container_take: take_part,
+    container_untake: untake_part,
+    builtins.make_sequence: make_sequence,
+    anp.diff: difference,
     anp.concatenate_args: concatenate,
     anp.array_from_args: stack_entries,
     anp._array_from_scalar_or_array: as_array,
@@ -429,3 +549,6 @@ RULES: dict[Any, Rule] = {
         adjoint_product, labels=tensordot_labels, wrt=1, dims=_dims_given
     ),
 }
+
+# The rules that know what to do with several values.
+OF_PARTS = {VSpace.add, VSpace.mut_add, sparse_add, container_take, container_untake}
