@@ -1,6 +1,12 @@
 """Hessians of functions written with autograd.numpy, as SciPy linear operators."""
 
-from hessop._errors import MissingDerivativeError, NonFiniteError, NotTracedError
+from hessop._errors import (
+    MissingDerivativeError,
+    NonFiniteError,
+    NoProgramError,
+    NotTracedError,
+    ProgramWarning,
+)
 from hessop.operators.hessian import HessianOperator, hessian_operator
 from hessop.operators.jacobian import JacobianOperator, jacobian_operator
 from hessop.optimize import Objective, least_squares, minimize, nonlinear_constraint
@@ -9,9 +15,11 @@ __all__ = [
     "HessianOperator",
     "JacobianOperator",
     "MissingDerivativeError",
+    "NoProgramError",
     "NonFiniteError",
     "NotTracedError",
     "Objective",
+    "ProgramWarning",
     "hessian_operator",
     "jacobian_operator",
     "least_squares",

@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = [
     "MissingDerivativeError",
+    "NoProgramError",
     "NonFiniteError",
     "NotLinearError",
     "NotTracedError",
@@ -35,12 +36,18 @@ class MissingDerivativeError(RuntimeError):
     """
 
 
-class NotLinearError(ValueError):
-    """A closure that should be linear is not, at the primitive that it is made with."""
+class NoProgramError(RuntimeError):
+    """A product cannot be made a linear program, so that there is nothing to show or to make sparse.
+
+    Products themselves go on, as autograd computes them.
+    """
+
+
+class NotLinearError(NoProgramError):
+    """A primitive of a product is not linear in v."""
 
     def __init__(self, primitive: str) -> None:
         super().__init__(f"{primitive} is not linear in v")
-        self.primitive = primitive
 
 
 class ProgramWarning(RuntimeWarning):

@@ -13,25 +13,24 @@ from typing import Protocol
 
 import numpy as np
 
-from hessop._errors import NotLinearError, ProgramWarning
+from hessop._errors import NoProgramError, ProgramWarning
 from hessop._tracing import TRACING
 from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.points import AutogradPoint, DifferencePoint
 from hessop.operators.checks import by_columns
 from hessop.params import Layout
 from hessop.tape.adjoint import adjoint
-from hessop.tape.lowering import lower
 from hessop.tape.passes import optimize
 from hessop.tape.player import Player
 from hessop.tape.program import Program
-from hessop.tape.recorder import record
-from hessop.tape.verifying import disagreement
+from hessop.tape.verifying import agrees, compiled
 
 __all__ = ["RECORD_AFTER", "Point", "Products", "compiling"]
 
-#: Products that are computed as autograd does it before they are made a program. Recording costs
-#: about as much as this many of them, so that it never more than doubles what a product costs.
-RECORD_AFTER = 10
+#: Products that are computed as autograd does it before they are made a program. To record costs
+#: as much as 23 of them in the median (``tests/benchmarks/when_to_record.py``), so that whoever asks
+#: for one more never pays more than about twice what was needed.
+RECORD_AFTER = 20
 
 
 class Products:
@@ -64,59 +63,74 @@ class Products:
             self._closures.append(_Once(adjoint_closure))
         self._players: list[Player] = []
         self._asked = 0
-        self._refused = False
+        self._reason = ""
         self._compiling = threading.RLock()
 
     def product(self, v: np.ndarray, *, of_adjoint: bool = False) -> np.ndarray:
         """The product with one vector, as a fresh one."""
-        players = self._players
-        if not players and not self._refused:
+        if not self._players and not self._reason:
             self._asked += 1
             if self._asked > RECORD_AFTER:
-                self.compile()
-                players = self._players
-        if players:
-            return players[of_adjoint and len(players) - 1](v)
-        return self._closures[of_adjoint and len(self._closures) - 1]()(v)
+                self._compile()
+        return self._way(of_adjoint)(v)
 
     def block(self, V: np.ndarray, *, of_adjoint: bool = False) -> np.ndarray:
         """The product with a block of columns, which is worth a program at once."""
         if V.shape[1] > 1:
-            self.compile()
-        players = self._players
-        if players:
-            return players[of_adjoint and len(players) - 1].block(V)
-        rows = self._closures[of_adjoint and len(self._closures) - 1]().target.size
-        return by_columns(lambda v: self.product(v, of_adjoint=of_adjoint), V, rows)
+            self._compile()
+        way = self._way(of_adjoint)
+        return way.block(V) if isinstance(way, Player) else by_columns(way, V, way.target.size)
 
-    def compile(self) -> Program | None:
-        """Make the program now; None where that failed, after a warning."""
-        with self._compiling:
-            if not self._players and not self._refused:
-                self._compile()
-        return self._players[0].program if self._players else None
+    def compile(self) -> Program:
+        """The program, made now if it is not there.
+
+        Raises
+        ------
+        NoProgramError
+        """
+        self._compile()
+        if self._reason:
+            raise NoProgramError(f"{self._name} has no program: {self._reason}.")
+        return self._players[0].program
+
+    def _way(self, of_adjoint: bool) -> Player | LinearMap:
+        players = self._players  # another thread may be about to set them
+        if players:
+            return players[of_adjoint and len(players) - 1]
+        closures = self._closures
+        return closures[of_adjoint and len(closures) - 1]()
 
     def _compile(self) -> None:
-        closures = [once() for once in self._closures]
-        try:
-            programs = [optimize(_program_of(closures[0]))]
-            programs += [optimize(adjoint(programs[0])) for _ in closures[1:]]
-            players = [Player(program) for program in programs]
-            for closure, player in zip(closures, players, strict=True):
-                culprit = disagreement(closure, player)
-                if culprit is not None:
-                    raise NotLinearError(culprit)
-        except NotLinearError as error:
-            self._refused = True
-            warnings.warn(
-                f"{self._name}: {error}, so products are computed as autograd does it.",
-                ProgramWarning,
-                stacklevel=2,
-            )
-            return
-        self._players = players
-        self._closures = []
-        self._release()
+        with self._compiling:
+            if self._players or self._reason:
+                return
+            try:
+                self._players = self._make_players()
+            except Exception as error:  # whatever it is, products have to go on
+                kind = "" if isinstance(error, NoProgramError) else f"{type(error).__name__}: "
+                self._reason = f"{kind}{error}"
+                warnings.warn(
+                    f"{self._name}: {self._reason}, so products go on as autograd computes them.",
+                    ProgramWarning,
+                    stacklevel=2,
+                )
+                return
+            self._closures = []
+            self._release()
+
+    def _make_players(self) -> list[Player]:
+        first, *others = [once() for once in self._closures]
+        player = compiled(first.on_leaves, first.source, first.target, first)
+        return [player, *(_adjoint_player(player, other) for other in others)]
+
+
+def _adjoint_player(player: Player, closure: LinearMap) -> Player:
+    adjoint_player = Player(optimize(adjoint(player.program)))
+    v = np.random.default_rng(2).standard_normal(closure.source.size)
+    v = v.astype(closure.source.dtype)
+    if not agrees(adjoint_player.program, adjoint_player(v), closure(v)):
+        raise NoProgramError("the adjoint of its program disagrees with autograd")
+    return adjoint_player
 
 
 class _Once:
@@ -131,15 +145,6 @@ class _Once:
             if self._made is None:
                 self._made = self._make()
             return self._made
-
-
-def _program_of(closure: LinearMap) -> Program:
-    source = closure.source
-    # Without zeros, at which some primitives drop terms; always the same, for reproducible programs.
-    rng = np.random.default_rng(0)
-    v = rng.choice([-1.0, 1.0], source.size) * rng.uniform(0.5, 1.5, source.size)
-    tape = record(closure.on_leaves, source, closure.target, v.astype(source.dtype))
-    return lower(tape)
 
 
 # --- points ---------------------------------------------------------------------------------------
@@ -169,8 +174,8 @@ class Point(Protocol):
         """HV, a fresh array of shape (n, k)."""
         ...
 
-    def compile(self) -> Program | None:
-        """The program that products are computed with from now on; None where there is none."""
+    def compile(self) -> Program:
+        """The program that products are computed with from now on."""
         ...
 
     def step_error(self) -> float:

@@ -10,14 +10,15 @@ import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import differentiate_at
-from hessop.operators.base import BaseOperator
 from hessop.operators.compiling import Point, compiling
+from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
+from hessop.tape.program import Program
 
 __all__ = ["HessianOperator", "hessian_operator"]
 
 
-class HessianOperator(BaseOperator):
+class HessianOperator(RecordedOperator):
     """The Hessian of a function at a point. Made by `hessian_operator`.
 
     It has the methods of `scipy.sparse.linalg.LinearOperator`, and is its own transpose.
@@ -55,6 +56,9 @@ class HessianOperator(BaseOperator):
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
         return self._point.block(V)
+
+    def _program(self) -> Program:
+        return self._point.compile()
 
     @property
     def value(self) -> float:

@@ -11,14 +11,15 @@ import numpy as np
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product
 from hessop.differentiate.recording import Recording, record
-from hessop.operators.base import BaseOperator
 from hessop.operators.compiling import Products
+from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
+from hessop.tape.program import Program
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
 
-class JacobianOperator(BaseOperator):
+class JacobianOperator(RecordedOperator):
     """The Jacobian of a function at a point. Made by `jacobian_operator`.
 
     Attributes
@@ -58,6 +59,9 @@ class JacobianOperator(BaseOperator):
 
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
         return self._products.block(U, of_adjoint=True)
+
+    def _program(self) -> Program:
+        return self._products.compile()
 
     @property
     def value(self) -> np.ndarray:

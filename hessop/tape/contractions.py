@@ -7,23 +7,30 @@ the three sets of labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
+from autograd.numpy import numpy_wrapper as anp
+from autograd.util import subvals
 
+from hessop._errors import NotLinearError, name_of
 from hessop.tape.builder import Builder, Value
+from hessop.tape.recorder import TapeNode
 from hessop.tape.views import View
 
 __all__ = [
-    "Labels",
+    "adjoint_product",
     "contract",
+    "dims_given",
+    "dims_of_meta",
     "dot_labels",
-    "einsum_labels",
+    "einsum",
     "inner_labels",
     "matmul_labels",
     "outer_labels",
+    "product",
     "tensordot_labels",
 ]
 
@@ -192,3 +199,77 @@ def _diagonal_of_constant(constant: np.ndarray, labels: Labels) -> tuple[np.ndar
         number = {label: i for i, label in enumerate(distinct)}
         constant = np.einsum(constant, [number[a] for a in labels], [number[a] for a in distinct])
     return constant, distinct
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def product(
+    build: Builder,
+    node: TapeNode,
+    xs: tuple[Value, ...],
+    *,
+    labels: Callable[..., tuple[Labels, Labels, Labels]],
+) -> Value | None:
+    """``dot(A, B)`` and its like."""
+    if len(xs) != 1:
+        raise NotLinearError(name_of(node.fun))
+    (i,) = node.argnums
+    (x,), constant = xs, np.asarray(node.args[1 - i])
+    dims = [len(x.shape), constant.ndim]
+    triple = labels(*(dims if i == 0 else reversed(dims)), *node.args[2:], **node.kwargs)
+    if labels is outer_labels:
+        x, constant = build.reshape(x, (x.size,)), constant.ravel()
+    return contract(build, x, triple[i], constant, triple[1 - i], triple[2])
+
+
+def adjoint_product(
+    build: Builder,
+    node: TapeNode,
+    xs: tuple[Value, ...],
+    *,
+    labels: Callable[..., tuple[Labels, Labels, Labels]],
+    wrt: int,
+    dims: Callable[[tuple[Any, ...]], tuple[int, int]],
+) -> Value | None:
+    """The adjoint of ``dot(A, B)`` and its like in A or B, a function of the other and of G."""
+    if len(xs) != 1:
+        raise NotLinearError(name_of(node.fun))
+    (i,) = node.argnums
+    (x,), constant = xs, np.asarray(node.args[1 - i])
+    triple = labels(*dims(node.args), *((node.args[2],) if labels is tensordot_labels else ()))
+    given = (triple[1 - wrt], triple[2])
+    return contract(build, x, given[i], constant, given[1 - i], triple[wrt])
+
+
+def einsum(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | None:
+    """The constants are contracted with x one after the other."""
+    if len(xs) != 1:
+        raise NotLinearError("einsum")
+    (i,) = node.argnums
+    (x,) = xs
+    stand_in = np.broadcast_to(np.zeros((), dtype=build.dtype), x.shape)
+    inputs, output, operands = anp.parse_einsum_input(*subvals(node.args, [(i, stand_in)]))
+    position = i - 1 if isinstance(node.args[0], str) else i // 2
+    sets, result = einsum_labels(inputs, output)
+    labels = sets.pop(position)
+    constants = [np.asarray(a) for j, a in enumerate(operands) if j != position]
+    if not constants:
+        constants, sets = [np.ones(())], [()]
+    while len(constants) > 1:
+        # With the operand that shares most with x, which then shares its labels with the others.
+        j = max(range(len(sets)), key=lambda j: len(set(sets[j]) & set(labels)))
+        constant, others = constants.pop(j), sets.pop(j)
+        wanted = {*result, *(a for rest in sets for a in rest)}
+        kept = tuple(dict.fromkeys(a for a in labels + others if a in wanted))
+        x = contract(build, x, labels, constant, others, kept)
+        labels = kept
+    return contract(build, x, labels, constants[0], sets[0], result)
+
+
+def dims_of_meta(args: tuple[Any, ...]) -> tuple[int, int]:
+    return args[2][1], args[3][1]
+
+
+def dims_given(args: tuple[Any, ...]) -> tuple[int, int]:
+    return args[3], args[4]

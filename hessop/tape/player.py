@@ -32,6 +32,8 @@ class Player:
     Parameters
     ----------
     program : Program
+    as_matrix : bool
+        Whether a program of few columns may be played as its matrix.
 
     Attributes
     ----------
@@ -39,7 +41,7 @@ class Player:
         The whole matrix where that is how products are computed, shape (m, n).
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, as_matrix: bool = True) -> None:
         self.program = program
         self.matrix: np.ndarray | None = None
         self._plan = plan(program)
@@ -48,7 +50,8 @@ class Player:
         # list.pop and list.append are atomic: a workspace is in one thread's hands at a time.
         self._free: list[_Workspace] = []
         entries = program.rows * program.columns
-        if program.columns <= MATRIX_COLUMNS and entries <= max(MATRIX_COLUMNS**2, program.flops):
+        small = as_matrix and program.columns <= MATRIX_COLUMNS
+        if small and entries <= max(MATRIX_COLUMNS**2, program.flops):
             identity = np.eye(program.columns, dtype=program.dtype)
             self.matrix = np.ascontiguousarray(self.block(identity))
             self._free.clear()

@@ -35,8 +35,6 @@ class TapeNode(Node):
         What came there.
     shape : tuple of int
         Of the result; None where that is not a real number or array.
-    value : Any
-        The result, only where the recorder was asked to keep it.
     """
 
     __slots__ = ["argnums", "args", "fun", "kwargs", "parents", "shape"]
@@ -62,6 +60,12 @@ class TapeNode(Node):
         self.argnums = argnums
         self.parents = parents
         self.shape = np.shape(value) if _is_real(value) else None
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """The shape of a result that is known to be a real number or array."""
+        assert self.shape is not None
+        return self.shape
 
     def initialize_root(self, value: Any) -> None:
         """Begin a tape with a leaf of v."""

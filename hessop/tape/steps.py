@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from hessop._tracing import TRACING
 from hessop.tape.plan import Plan
 from hessop.tape.program import (
     Contract,
@@ -327,8 +326,7 @@ def _opaque(writer: _Writer, instruction: Opaque) -> Iterator[Step]:
 
 
 def _run_opaque(function: Callable[..., Any], out: np.ndarray, *xs: np.ndarray) -> None:
-    with TRACING:  # some primitives trace when they run (odeint)
-        out[...] = function(*xs)
+    out[...] = function(*xs)
 
 
 def _run_opaque_by_columns(function: Callable[..., Any], out: np.ndarray, *xs: np.ndarray) -> None:

@@ -1,0 +1,108 @@
+"""Operators whose products become a linear program."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from scipy.sparse import csr_array
+
+from hessop._errors import NoProgramError
+from hessop.operators.base import BaseOperator
+from hessop.tape.program import Program
+from hessop.tape.sparse import sparse_matrix
+
+__all__ = ["RecordedOperator"]
+
+# Nonzeros that to_sparse allows without being told: about 120 MB.
+_MOST_NONZEROS = 10_000_000
+
+
+class RecordedOperator(BaseOperator):
+    """An operator whose products are recorded, and then played.
+
+    A subclass gives `_program`.
+    """
+
+    def _program(self) -> Program:
+        raise NotImplementedError
+
+    @property
+    def program(self) -> Program:
+        """The linear program that products are computed with, recorded now if it was not before.
+
+        Printed, it has one instruction a line, with the shape, the operations and the bytes of each.
+
+        Raises
+        ------
+        NoProgramError
+            When the product could not be recorded; products go on as autograd computes them.
+        ValueError
+            When products are finite differences.
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import hessian_operator
+        >>> H = hessian_operator(lambda x: np.sum(x[1:] * x[:-1] ** 2), np.array([1.0, 2.0, 3.0]))
+        >>> print(H.program)  # doctest: +NORMALIZE_WHITESPACE
+        """
+        return self._program()
+
+    def compile(self) -> Self:
+        """Record the linear program now, instead of after some products.
+
+        Returns
+        -------
+        the operator itself
+            So that ``H = hessian_operator(fun, x).compile()`` reads well.
+
+        Raises
+        ------
+        NoProgramError, ValueError
+            As `program`.
+        """
+        self._program()
+        return self
+
+    def to_sparse(self, *, max_nnz: int | None = None) -> csr_array:
+        """The whole matrix, exact and sparse, by one run of the program on a sparse identity.
+
+        Parameters
+        ----------
+        max_nnz : int, optional
+            The most nonzeros that the matrix, and every value on the way to it, may have; ten
+            million, unless the operator has more rows.
+
+        Returns
+        -------
+        scipy.sparse.csr_array, shape (m, n)
+            With sorted indices and no stored zeros. Symmetric up to rounding where the operator is.
+
+        Raises
+        ------
+        ValueError
+            When it fills up, with the count so far; or when a primitive that is not known to be
+            sparse depends on many columns, with its name.
+        NoProgramError
+            When there is no program.
+
+        Notes
+        -----
+        The time is proportional to the nonzeros that are met, whatever the pattern is: there is no
+        colouring, and there are no probes.
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import hessian_operator
+        >>> H = hessian_operator(lambda x: np.sum((x[1:] - x[:-1]) ** 2), np.zeros(1000))
+        >>> H.to_sparse().nnz
+        2998
+        """
+        if max_nnz is None:
+            max_nnz = max(_MOST_NONZEROS, 10 * max(self.shape))
+        try:
+            program = self._program()
+        except NoProgramError as error:
+            raise NoProgramError(f"{error} Use to_dense, or products alone.") from None
+        return sparse_matrix(program, max_nnz)
