@@ -37,7 +37,7 @@ class MissingDerivativeError(RuntimeError):
 
 
 class NoProgramError(RuntimeError):
-    """A product cannot be made a linear program, so that there is nothing to show or to make sparse.
+    """A product cannot be made a linear program: there is nothing to show or to make sparse.
 
     Products themselves go on, as autograd computes them.
     """

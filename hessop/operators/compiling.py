@@ -27,9 +27,9 @@ from hessop.tape.verifying import agrees, compiled
 
 __all__ = ["RECORD_AFTER", "Point", "Products", "compiling"]
 
-#: Products that are computed as autograd does it before they are made a program. To record costs
-#: as much as 23 of them in the median (``tests/benchmarks/when_to_record.py``), so that whoever asks
-#: for one more never pays more than about twice what was needed.
+#: Products that are computed as autograd does it before they are made a program. Recording costs as
+#: much as 23 of them in the median (``tests/benchmarks/when_to_record.py``): whoever asks for one
+#: more pays about twice what was needed, and whoever asks for many pays little more.
 RECORD_AFTER = 20
 
 

@@ -30,7 +30,8 @@ class RecordedOperator(BaseOperator):
     def program(self) -> Program:
         """The linear program that products are computed with, recorded now if it was not before.
 
-        Printed, it has one instruction a line, with the shape, the operations and the bytes of each.
+        Printed, it has one instruction a line, each with its shape, operations and bytes. Where
+        there are no more than 64 columns, it is played as the small matrix that it is.
 
         Raises
         ------

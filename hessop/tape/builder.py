@@ -100,13 +100,13 @@ class Builder:
         return self.view(x, whole(shape))
 
     def factor(self, factor: Any, shape: Shape) -> Factor:
-        """A constant of the program's dtype in this shape, a number where it is the same all over."""
+        """A constant of the program's dtype and this shape; a number where it is one all over."""
         return simple_factor(np.broadcast_to(np.asarray(factor, dtype=self.dtype), shape))
 
     # --- entries moved around ---------------------------------------------------------------------
 
     def rearrange(self, x: Value, fun: Callable[[np.ndarray], Any]) -> Value:
-        """What `fun` does to an array, where all it does is to move entries and to fill in zeros."""
+        """What `fun` does to an array, where all it does is to move entries and fill in zeros."""
         view = view_of(fun, x.shape)
         if view is not None:
             return self.view(x, view)
@@ -149,7 +149,7 @@ class Builder:
         return self.append(Reduce(kept, x.read, axes))
 
     def contract(self, x: Value, constant: np.ndarray, *, constant_first: bool) -> Value:
-        """A product of matrices: x is (batch, rows, inner), the constant (batch, inner, columns)."""
+        """A product of matrices: (batch, rows, inner) with the constant (batch, inner, columns)."""
         constant = np.asarray(constant, dtype=self.dtype)
         ends = (x.shape[1], constant.shape[2])
         shape = (x.shape[0], *(reversed(ends) if constant_first else ends))

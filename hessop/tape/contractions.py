@@ -45,7 +45,7 @@ def dot_labels(a: int, b: int) -> Triple:
     if a == 0 or b == 0:
         return A, B, A + B
     summed = -2 if b > 1 else -1
-    B = B[:summed] + (A[-1],) + B[len(B) + summed + 1 :]
+    B = (*B[:summed], A[-1], *B[len(B) + summed + 1 :])
     return A, B, A[:-1] + tuple([label for label in B if label >= a])
 
 
@@ -66,8 +66,8 @@ def matmul_labels(a: int, b: int) -> Triple:
     """Labels of A, B and the result of ``matmul(A, B)``; leading axes are a batch."""
     row, inner, column = 0, 1, 2
     batch = tuple(range(3, 3 + max(a, b, 2) - 2))
-    A = (inner,) if a == 1 else batch[len(batch) - (a - 2) :] + (row, inner)
-    B = (inner,) if b == 1 else batch[len(batch) - (b - 2) :] + (inner, column)
+    A = (inner,) if a == 1 else (*batch[len(batch) - (a - 2) :], row, inner)
+    B = (inner,) if b == 1 else (*batch[len(batch) - (b - 2) :], inner, column)
     rows = () if a == 1 else (row,)
     columns = () if b == 1 else (column,)
     return A, B, batch + rows + columns
@@ -268,8 +268,10 @@ def einsum(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value | Non
 
 
 def dims_of_meta(args: tuple[Any, ...]) -> tuple[int, int]:
+    """The dimensions of A and B where an adjoint is given their metadata."""
     return args[2][1], args[3][1]
 
 
 def dims_given(args: tuple[Any, ...]) -> tuple[int, int]:
+    """The dimensions of A and B where an adjoint is given them."""
     return args[3], args[4]

@@ -37,8 +37,8 @@ def lower(tape: Tape, opaque: Container[Any] = ()) -> Program:
     lowered: dict[TapeNode, Any] = {}
     for root, start, shape in zip(tape.roots, source.offsets, source.shapes, strict=False):
         lowered[root] = build.view(build.argument, View(shape, whole(shape).strides, start))
-    # A value may have a constant added to it (odeint integrates the state beside its adjoint). It is
-    # the linear part that is lowered; the constant is the value where v is zero.
+    # A value may have a constant added to it (odeint integrates the state beside its adjoint). The
+    # linear part is what is lowered; the constant is the value where v is zero.
     at_zero: dict[TapeNode, Any] = {}
     for node in tape.order:
         if _has_constant(node) or not at_zero.keys().isdisjoint(node.parents):
@@ -83,7 +83,7 @@ def _has_constant(node: TapeNode) -> bool:
     first = FIRST_ADDEND.get(node.fun)
     if first is None:
         return False
-    return any([arg is not None and np.any(arg) for arg in node.args[first:]])
+    return any(arg is not None and np.any(arg) for arg in node.args[first:])
 
 
 def _is_complex(arg: Any) -> bool:

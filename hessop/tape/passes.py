@@ -174,18 +174,18 @@ def _put_into(term: Term, inner: Sum, alone: bool) -> list[Term] | None:
     all_of_it = term.view.is_whole(size)
     within = []
     for one in inner.terms:
+        view: View | None = one.view
+        region: View | None = term.region
+        first: Factor | None = term.factor
+        second: Factor | None = one.factor
         if one.region.is_whole(size):
-            view, region = compose(term.view, one.view), term.region
-            first, second = term.factor, _viewed(one.factor, term.view)
+            view, second = compose(term.view, one.view), _viewed(one.factor, term.view)
         elif all_of_it:
-            view, region = one.view, compose(one.region, term.region)
-            first, second = _viewed(term.factor, one.region), one.factor
+            region, first = compose(one.region, term.region), _viewed(term.factor, one.region)
         else:
             return None
-        if view is None or region is None or second is None or first is None:
-            return None
-        factor = _times(first, second)
-        if factor is None:
+        factor = None if first is None or second is None else _times(first, second)
+        if view is None or region is None or factor is None:
             return None
         within.append(Term(one.value, view, factor, region))
     return within
@@ -236,17 +236,17 @@ def _merged(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 
 def _flattened(term: Term) -> Term:
-    """The same term with as few axes as can be: neighbours that are one run, in all of it, merge."""
+    """The same term with as few axes as can be: neighbours that are one run everywhere merge."""
     factor = term.factor
     own = factor.strides if isinstance(factor, np.ndarray) else (0,) * len(term.view.shape)
-    merged: list[tuple[int, int, int, int]] = []
-    for axis in zip(term.view.shape, term.view.strides, term.region.strides, own, strict=True):
-        extent, *steps = axis
-        if extent == 1:
-            continue
-        if merged and [step * extent for step in steps] == list(merged[-1][1:]):
-            axis = (merged.pop()[0] * extent, *steps)
-        merged.append(axis)
+    merged: list[tuple[int, ...]] = []
+    for extent, *steps in zip(
+        term.view.shape, term.view.strides, term.region.strides, own, strict=True
+    ):
+        if extent > 1 and merged and [step * extent for step in steps] == list(merged[-1][1:]):
+            merged.append((merged.pop()[0] * extent, *steps))
+        elif extent > 1:
+            merged.append((extent, *steps))
     if len(merged) == len(term.view.shape):
         return term
     shape = tuple([extent for extent, *_ in merged])
@@ -351,7 +351,7 @@ def _as_contraction(reduction: Reduce, inner: Instruction | None) -> Contract | 
 
 def _renumber(instruction: Instruction, number: dict[int, int]) -> Instruction:
     reads = instruction.reads
-    if all([number[one.value] == one.value for one in reads]):
+    if all(number[one.value] == one.value for one in reads):
         return instruction
     return with_reads(instruction, [redirected(r, number[r.value], r.view) for r in reads])
 

@@ -19,7 +19,7 @@ MATRIX_COLUMNS = 64
 # Shorter vectors are copied in and out, so that all steps stay bound to the same memory.
 _COPIED = 2**15
 # Bytes of all buffers for the columns that are played together: what the cache holds. Constants
-# beyond the cache are read again for every such group, so that then it is worth to have more of them.
+# beyond the cache are read again for every such group, which then had better be larger.
 _BLOCK_BYTES = 2**21
 _MOST_BLOCK_BYTES = 2**25
 # Workspaces that are kept between products: for so many threads at once.

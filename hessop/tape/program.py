@@ -70,7 +70,7 @@ class Sum:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Gather:
-    """``result.flat[i] = buffer[index[i]]``, the index counting along the value's buffer."""
+    """``result.flat[i] = x.flat[index[i]]``."""
 
     shape: Shape
     x: Read
@@ -98,7 +98,7 @@ class Scatter:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reduce:
-    """The sum of x, of shape (kept, summed), along its second axis... or along the first.
+    """The sum of x over some of its axes.
 
     Attributes
     ----------
@@ -249,7 +249,8 @@ def flops(instruction: Instruction) -> int:
         total = sum(term.view.size for term in instruction.terms)
         return scaled + max(0, total - prod(instruction.shape))
     if isinstance(instruction, Contract):
-        return 2 * instruction.x.view.size * instruction.constant.shape[2]
+        columns: int = instruction.constant.shape[2]
+        return 2 * instruction.x.view.size * columns
     if isinstance(instruction, Reduce | Scatter):
         return instruction.x.view.size
     return 0
@@ -257,7 +258,7 @@ def flops(instruction: Instruction) -> int:
 
 def moved(instruction: Instruction) -> int:
     """Numbers that an instruction reads and writes for one column."""
-    read = sum(read.view.size for read in instruction.reads)
+    read: int = sum(read.view.size for read in instruction.reads)
     return read + sum(_distinct(c) for c in constants(instruction)) + prod(instruction.shape)
 
 

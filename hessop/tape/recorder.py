@@ -64,8 +64,9 @@ class TapeNode(Node):
     @property
     def array_shape(self) -> tuple[int, ...]:
         """The shape of a result that is known to be a real number or array."""
-        assert self.shape is not None
-        return self.shape
+        shape: tuple[int, ...] | None = self.shape
+        assert shape is not None
+        return shape
 
     def initialize_root(self, value: Any) -> None:
         """Begin a tape with a leaf of v."""

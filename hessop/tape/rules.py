@@ -122,8 +122,12 @@ def _add_parts(build: Builder, xs: tuple[Parts, ...]) -> Parts:
 def split(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Parts:
     """A list of views."""
     fun = _plain(node)
+
+    def part(i: int) -> Callable[[Any], Any]:
+        return lambda array: fun(array)[i]
+
     count = len(fun(np.empty(xs[0].shape, dtype=np.int8)))
-    return Parts(build.rearrange(xs[0], lambda array, i=i: fun(array)[i]) for i in range(count))
+    return Parts(build.rearrange(xs[0], part(i)) for i in range(count))
 
 
 def take_part(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Value | Parts | None:
@@ -155,13 +159,15 @@ def difference(build: Builder, node: TapeNode, xs: tuple[Value, ...]) -> Value |
     def order_of(a: Any, n: int = 1, axis: int = -1) -> tuple[int, int]:
         return n, axis
 
+    def within(entries: slice) -> Callable[[Any], Any]:
+        return lambda array: array[(*lead, entries)]
+
     n, axis = order_of(*node.args, **node.kwargs)
     x = xs[0]
+    lead = (slice(None),) * (axis % len(x.shape))
     for _ in range(n):
-        last = axis % len(x.shape)
-        lead = (slice(None),) * last
-        after = build.rearrange(x, lambda a, lead=lead: a[(*lead, slice(1, None))])
-        before = build.rearrange(x, lambda a, lead=lead: a[(*lead, slice(None, -1))])
+        after = build.rearrange(x, within(slice(1, None)))
+        before = build.rearrange(x, within(slice(None, -1)))
         x = build.add([(after, 1.0), (before, -1.0)], after.shape)
     return x
 

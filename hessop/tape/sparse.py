@@ -129,17 +129,17 @@ def _probed(
     if len(columns) > PROBED_COLUMNS:
         raise ValueError(
             f"{instruction.name} ({where}) is not lowered to linear instructions, and "
-            f"{len(columns):,} columns enter it, more than the {PROBED_COLUMNS} that are probed one "
-            "by one. Use products with H, or to_dense."
+            f"{len(columns):,} columns enter it, more than the {PROBED_COLUMNS} that are probed. "
+            "Use products, or to_dense."
         )
     shape = (int(np.prod(instruction.shape)), program.columns)
     if not len(columns):
         return csr_array(shape, dtype=program.dtype)
     dense = [value[:, columns].toarray().T.copy() for value in entering]
     result = np.empty((len(columns), shape[0]), dtype=program.dtype)
-    for j in range(len(columns)):
-        xs = [read(one.view, d[j]) for one, d in zip(instruction.reads, dense, strict=True)]
-        result[j] = np.ravel(instruction.function(*xs))
+    for row, *buffers in zip(result, *dense, strict=True):
+        pairs = zip(instruction.reads, buffers, strict=True)
+        row[:] = np.ravel(instruction.function(*(read(one.view, buffer) for one, buffer in pairs)))
     j, i = np.nonzero(result)
     return coo_array((result[j, i], (i, columns[j])), shape=shape).tocsr()
 
@@ -184,7 +184,7 @@ def _reduce(instruction: Reduce, sizes: list[int]) -> Entries:
 
 
 def _contract(instruction: Contract, sizes: list[int]) -> Entries:
-    batch, rows, inner = instruction.x.view.shape
+    batch, rows, _ = instruction.x.view.shape
     columns = instruction.constant.shape[2]
     # Of all combinations (batch, inner, columns), only those where the constant is not zero.
     b, i, c = np.nonzero(instruction.constant)

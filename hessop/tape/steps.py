@@ -1,8 +1,8 @@
 """A program as a list of NumPy calls with their operands.
 
-A step is a function and its arguments; those that live in a buffer are named, and become arrays when
-the steps are bound to memory. All of a step's results go into its argument `out`, so that playing a
-program allocates nothing.
+A step is a function and its arguments. Those that live in a buffer are named, and become arrays
+when the steps are bound to memory. Every result goes into such an array, so that playing a program
+allocates nothing.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def _shifted(view: View, offset: int) -> View:
 
 def _sum(writer: _Writer, instruction: Sum) -> Iterator[Step]:
     size = prod(instruction.shape)
-    terms = instruction.terms
-    if terms and terms[0].region.is_whole(size) and len({term.region for term in terms}) == 1:
-        yield from _accumulate(writer, terms[0].region, list(terms), assign=True)
+    regions = {term.region for term in instruction.terms}
+    if len(regions) == 1 and all(region.is_whole(size) for region in regions):
+        yield from _accumulate(writer, regions.pop(), list(instruction.terms), assign=True)
         return
     groups: dict[View, list[Term]] = {}
     # What lies there already comes first, before anything is written over it.
@@ -152,8 +152,7 @@ def _accumulate(
     places = [writer.place(term.value, term.view) for term in terms]
     factors = [term.factor for term in terms]
     if region.size >= 2 * TILE and writer.columns is None:
-        temporary = writer.temporary((TILE,))
-        yield partial(_in_tiles, assign, factors), (out, temporary, *places)
+        yield partial(_in_tiles, assign, factors), (out, writer.temporary((TILE,)), *places)
         return
     scaled = [_sign(term) == 0.0 for term in terms]
     temporary = writer.temporary(region.shape) if any(scaled[assign:]) else None
@@ -277,7 +276,7 @@ def _reduce(writer: _Writer, instruction: Reduce) -> Iterator[Step]:
 
 
 def _add_reduce(axes: tuple[int, ...], x: np.ndarray, out: np.ndarray) -> None:
-    np.add.reduce(x, axes, None, out)
+    np.add.reduce(x, axes, out=out)
 
 
 def _contract(writer: _Writer, instruction: Contract) -> Iterator[Step]:

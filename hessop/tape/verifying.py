@@ -80,7 +80,8 @@ def agrees(program: Program, computed: np.ndarray, expected: np.ndarray) -> bool
     # A wrong instruction is wrong by far more.
     opaque = any(isinstance(instruction, Opaque) for instruction in program.instructions)
     eps = float(np.finfo(program.dtype).eps)
-    return difference(computed, expected) <= (eps**0.375 if opaque else eps**0.5)
+    tolerance: float = eps**0.375 if opaque else eps**0.5
+    return difference(computed, expected) <= tolerance
 
 
 def difference(computed: np.ndarray, expected: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """How an array is read out of a flat buffer: an affine map, as a value.
 
-Slices, transposes, reshapes, broadcasts and diagonals of a C-ordered array all are the same thing: a
-shape, a stride for each axis, and an offset. So chains of them collapse into one, and what looks
+Slices, transposes, reshapes, broadcasts and diagonals of a C-ordered array all are the same thing:
+a shape, a stride for each axis, and an offset. So chains of them collapse into one, and what looks
 like work in a function (``x[1:].T[None]``) costs nothing in a program.
 """
 
@@ -83,8 +83,8 @@ def read(view: View, buffer: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray, shape (\\*view.shape) or (k, \\*view.shape)
-        It shares its memory with the buffer.
+    ndarray
+        In the view's shape, with k in front; it shares its memory with the buffer.
     """
     item = buffer.itemsize
     strides = [step * item for step in view.strides]

@@ -173,7 +173,7 @@ def gaussian_process(points: int) -> Workload:
 
         return fun
 
-    return Workload(f"Gaussian process, {points} points", of, x, columns=x.size)
+    return Workload(f"Gaussian process, {points} points", of, x)
 
 
 def runge_kutta(steps: int) -> Workload:
@@ -203,7 +203,7 @@ def runge_kutta(steps: int) -> Workload:
         return fun
 
     # JAX unrolls the loop, and compiles its product for many minutes.
-    return Workload(f"Runge-Kutta fit, {steps} steps", of, x, columns=x.size, jax=False)
+    return Workload(f"Runge-Kutta fit, {steps} steps", of, x, jax=False)
 
 
 def workloads() -> list[Workload]:
@@ -218,3 +218,54 @@ def workloads() -> list[Workload]:
         gaussian_process(300),
         runge_kutta(200),
     ]
+
+
+# Functions with a sparse Hessian
+
+
+def extended_rosenbrock(n: int) -> Workload:
+    """Pairs of two, each with a valley of its own."""
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(x: Any) -> Any:
+            odd, even = x[::2], x[1::2]
+            return anp.sum(100.0 * (even - odd**2) ** 2 + (1.0 - odd) ** 2)
+
+        return fun
+
+    return Workload(f"extended Rosenbrock n = {n:,}", of, np.tile([-1.2, 1.0], n // 2))
+
+
+def minimal_surface(side: int) -> Workload:
+    """A surface over a grid, with a small quadratic; the differences are along both axes."""
+    x = np.random.default_rng(5).standard_normal((side, side))
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(u: Any) -> Any:
+            down, right = u[1:] - u[:-1], u[:, 1:] - u[:, :-1]
+            area = anp.sum(anp.sqrt(1.0 + down**2)) + anp.sum(anp.sqrt(1.0 + right**2))
+            return area + 0.005 * anp.sum(u**2)
+
+        return fun
+
+    return Workload(f"surface over {side} x {side}", of, x)
+
+
+def broyden_tridiagonal(n: int) -> Workload:
+    """Broyden's tridiagonal equations as least squares: five diagonals."""
+    x = -np.ones(n)
+
+    def of(anp: Any) -> Callable[[Any], Any]:
+        def fun(x: Any) -> Any:
+            zero = np.zeros(1)
+            before = anp.concatenate([zero, x[:-1]])
+            after = anp.concatenate([x[1:], zero])
+            return anp.sum(((3.0 - 2.0 * x) * x - before - 2.0 * after + 1.0) ** 2)
+
+        return fun
+
+    return Workload(f"Broyden tridiagonal n = {n:,}", of, x)
+
+
+def sparse_workloads() -> list[Workload]:
+    return [extended_rosenbrock(1_000_000), minimal_surface(300), broyden_tridiagonal(100_000)]

@@ -1,0 +1,323 @@
+"""Programs against the closures that they were recorded from, after every pass."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd.numpy import numpy_wrapper
+from cases import CASES
+from models import MODELS
+from random_functions import OPERATIONS, function_of
+from scipy.sparse import csr_array
+from tapes import (
+    assert_plays,
+    columns_of,
+    error,
+    linear_map,
+    optimized,
+    stages,
+    tape_of,
+)
+
+import hessop.tape.opaque as opaque
+from hessop import hessian_operator, jacobian_operator
+from hessop.tape.adjoint import adjoint
+from hessop.tape.passes import PASSES, optimize
+from hessop.tape.player import Player
+from hessop.tape.program import Contract, Opaque, Sum
+from hessop.tape.rules import RULES
+from hessop.tape.sparse import sparse_matrix
+
+EXACT = ("reverse-over-reverse", "forward-over-reverse", "reverse-over-forward")
+WITH_JVP = [case for case in CASES if "no-jvp" not in case.tags]
+ALL = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+MODEL = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+
+
+def tolerance(dtype):
+    return 1e-12 if dtype == np.float64 else 1e-5
+
+
+@ALL
+def test_every_pass_keeps_the_product(case):
+    closure = linear_map(case.fun, case.x, case.args)
+    V, expected = columns_of(closure, 4)
+    for name, program in stages(tape_of(closure)):
+        print(name, program, sep="\n")
+        assert_plays(program, V, expected, tolerance(program.dtype))
+
+
+@pytest.mark.parametrize("mode", EXACT[1:])
+@pytest.mark.parametrize("case", WITH_JVP, ids=lambda case: case.name)
+def test_every_mode_can_be_recorded(case, mode):
+    closure = linear_map(case.fun, case.x, case.args, mode)
+    V, expected = columns_of(closure, 2)
+    assert_plays(optimized(closure), V, expected, tolerance(V.dtype))
+
+
+@ALL
+def test_the_adjoint_of_a_hessian_is_the_hessian(case):
+    closure = linear_map(case.fun, case.x, case.args)
+    V, expected = columns_of(closure, 3)
+    program = optimized(closure)
+    for turned in (adjoint(program), optimize(adjoint(program)), optimize(adjoint(adjoint(program)))):
+        assert_plays(turned, V, expected, 10 * tolerance(V.dtype))
+
+
+@ALL
+def test_the_sparse_matrix_is_exact(case):
+    closure = linear_map(case.fun, case.x, case.args)
+    identity = np.eye(closure.source.size, dtype=closure.source.dtype)
+    dense = np.column_stack([closure(v) for v in identity])
+    matrix = sparse_matrix(optimized(closure), max_nnz=10**6)
+    assert isinstance(matrix, csr_array)
+    assert matrix.dtype == dense.dtype
+    assert error(matrix.toarray(), dense) <= tolerance(dense.dtype)
+    assert matrix.has_canonical_format
+    assert np.all(matrix.data != 0.0)
+
+
+@ALL
+def test_what_is_left_opaque_is_still_right(case, monkeypatch):
+    monkeypatch.setattr(opaque, "MATRIX_ENTRIES", 0)
+    closure = linear_map(case.fun, case.x, case.args)
+    V, expected = columns_of(closure, 2)
+    tape = tape_of(closure)
+    for name, program in stages(tape, opaque=set(RULES)):
+        print(name, program, sep="\n")
+        assert_plays(program, V, expected, tolerance(program.dtype))
+    if "linear" not in case.tags:
+        assert any(isinstance(instruction, Opaque) for instruction in program.instructions)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation(name):
+    for setting in (0, 7, 16):
+        function = function_of(5, [(name, 0, 0, setting)], True)
+        closure = linear_map(function, function.point())
+        V, expected = columns_of(closure, 3)
+        for _, program in stages(tape_of(closure)):
+            assert_plays(program, V, expected, 1e-12)
+
+
+def test_every_row_of_the_table_is_met():
+    met = set()
+    for case in CASES:
+        for mode in EXACT if "no-jvp" not in case.tags else EXACT[:1]:
+            closure = linear_map(case.fun, case.x, case.args, mode)
+            met |= {node.fun for node in tape_of(closure).order}
+    for name in OPERATIONS:
+        function = function_of(5, [(name, 0, 0, 3)], True)
+        met |= {node.fun for node in tape_of(linear_map(function, function.point())).order}
+    rare = {
+        *(getattr(numpy_wrapper, name) for name in ("rollaxis", "flip", "positive", "take")),
+        *(getattr(numpy_wrapper, name) for name in ("atleast_2d", "atleast_3d", "conjugate")),
+    }
+    never = {getattr(fun, "__name__", fun) for fun in set(RULES) - met - rare}
+    print(never)
+    assert len(never) < 20
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+@MODEL
+def test_models(model):
+    closure = linear_map(model.fun, model.x)
+    V, expected = columns_of(closure, 3)
+    H = hessian_operator(model.fun, model.x).compile()
+    assert error(H @ V, expected) <= model.tolerance
+    assert error(H @ V[:, 0], expected[:, 0]) <= model.tolerance
+    if "odeint" not in model.name:  # half a second a product
+        assert_plays(H.program, V, expected, model.tolerance)
+        symmetric = Player(optimize(adjoint(H.program)))
+        assert error(symmetric.block(V), expected) <= 10 * model.tolerance
+
+
+def test_one_program_in_several_threads_between_new_recordings():
+    model = next(model for model in MODELS if model.name == "softmax-network")
+    closure = linear_map(model.fun, model.x)
+    V, expected = columns_of(closure, 40)
+    player = Player(optimized(closure), as_matrix=False)
+    stop = threading.Event()
+
+    def record_others():
+        while not stop.is_set():
+            hessian_operator(lambda x: anp.sum(anp.tanh(x) ** 2), np.ones(3)).compile()
+
+    def play(j):
+        return [error(player(V[:, j]), expected[:, j]) for _ in range(20)] + [
+            error(player.block(V[:, : 2 + j % 3]), expected[:, : 2 + j % 3])
+        ]
+
+    other = threading.Thread(target=record_others)
+    other.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            errors = list(pool.map(play, range(V.shape[1])))
+    finally:
+        stop.set()
+        other.join()
+    assert np.max(errors) <= 1e-12
+
+
+def test_results_are_fresh_and_arguments_are_left_alone():
+    for n in (5, 200, 100_000):  # played as a matrix, by copying in and out, and in place
+        H = hessian_operator(lambda x: anp.sum(x[1:] ** 2 * x[:-1]), np.ones(n)).compile()
+        v = np.random.default_rng(0).standard_normal(n)
+        before = v.copy()
+        first = H @ v
+        kept = first.copy()
+        first[:] = np.nan
+        V = np.column_stack([v, 2 * v])
+        block = H @ V
+        np.testing.assert_array_equal(H @ v, kept)
+        np.testing.assert_allclose(block, np.column_stack([kept, 2 * kept]))
+        np.testing.assert_array_equal(v, before)
+        assert first.flags.writeable
+        strided = np.zeros(2 * n)
+        strided[::2] = v
+        np.testing.assert_array_equal(H @ strided[::2], kept)
+        np.testing.assert_array_equal(H @ np.asfortranarray(V), block)
+
+
+def test_single_precision_stays_single():
+    x = np.linspace(-1, 1, 100, dtype=np.float32)
+
+    def fun(x):
+        return anp.mean(anp.where(x > 0, x**3, x**2)) + anp.var(x) * anp.sum(anp.abs(x) ** 3)
+
+    H = hessian_operator(fun, x).compile()
+    exact = hessian_operator(fun, x.astype(float))
+    v = np.random.default_rng(0).standard_normal(100)
+    for instruction in H.program.instructions:
+        if isinstance(instruction, Contract):
+            assert instruction.constant.dtype == np.float32
+        if isinstance(instruction, Sum):
+            factors = [t.factor for t in instruction.terms if isinstance(t.factor, np.ndarray)]
+            assert all(factor.dtype == np.float32 for factor in factors)
+    assert (H @ v).dtype == np.float32
+    assert error(H @ v, exact @ v) < 1e-5
+
+
+def test_jacobians_and_their_adjoints_are_programs():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((30, 100))
+
+    def model(p):
+        return anp.tanh(A @ p["w"])[:, None] * p["s"]
+
+    x = {"w": rng.standard_normal(100), "s": rng.standard_normal(4)}
+    closure = jacobian_operator(model, x)
+    J = jacobian_operator(model, x).compile()
+    v, u = rng.standard_normal(104), rng.standard_normal(120)
+    assert error(J @ v, closure @ v) <= 1e-12
+    assert error(J.T @ u, closure.T @ u) <= 1e-12
+    U = rng.standard_normal((120, 5))
+    assert error(J.T @ U, np.column_stack([closure.T @ u for u in U.T])) <= 1e-12
+    assert abs(u @ (J @ v) - v @ (J.T @ u)) <= 1e-10
+    np.testing.assert_allclose(J.to_sparse().toarray(), J.to_dense(), atol=1e-14)
+
+
+# --- passes ---------------------------------------------------------------------------------------
+
+
+def rosenbrock(x):
+    return anp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def test_folding_leaves_what_one_would_write_by_hand():
+    program = hessian_operator(rosenbrock, np.linspace(-1, 1, 100)).program
+    assert len(program.instructions) == 2
+    assert all(isinstance(instruction, Sum) for instruction in program.instructions)
+
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 100)), rng.integers(0, 2, 200)
+
+    def logistic(w):
+        z = X @ w
+        return anp.mean(anp.logaddexp(0.0, z) - y * z) + 0.5 * anp.sum(w**2)
+
+    kinds = [
+        type(i).__name__ for i in hessian_operator(logistic, np.zeros(100)).program.instructions
+    ]
+    assert kinds == ["Contract", "Sum", "Contract", "Sum"]
+
+
+def test_a_constant_is_computed_once():
+    # Ten layers of the same elementwise function: one factor each way is left.
+    def fun(x):
+        y = x
+        for _ in range(10):
+            y = anp.sin(y) * 1.5 - 0.25
+        return anp.sum(y)
+
+    program = hessian_operator(fun, np.linspace(0.1, 1, 100)).program
+    assert len(program.instructions) == 1
+    assert program.bytes_kept == 100 * 8
+
+
+def test_passes_are_linear_in_the_length():
+    counts = []
+    for steps in (50, 100, 200):
+
+        def fun(x, steps=steps):
+            y, total = x, 0.0
+            for i in range(steps):
+                y = y + 0.01 * anp.tanh(y) * x[i % 3]
+                total = total + y[i % 3] ** 2
+            return total
+
+        closure = linear_map(fun, np.linspace(-1, 1, 5))
+        *_, (_, program) = stages(tape_of(closure))
+        terms = sum(len(i.terms) for i in program.instructions if isinstance(i, Sum))
+        counts.append((len(program.instructions), terms))
+    (a, b), (c, d), (e, f) = counts
+    assert e - c <= 2.1 * (c - a)
+    assert f - d <= 2.1 * (d - b)
+
+
+def test_passes_leave_their_argument_alone():
+    program = next(program for _, program in stages(tape_of(linear_map(rosenbrock, np.ones(9)))))
+    before = str(program)
+    for one_pass in PASSES:
+        one_pass(program)
+    assert str(program) == before
+
+
+def test_a_long_sum_stays_one_instruction():
+    def fun(x):
+        total = 0.0
+        for i in range(300):
+            total = total + x[i] ** 3
+        return total
+
+    program = hessian_operator(fun, np.arange(1.0, 301.0)).program
+    assert len(program.instructions) == 1
+    np.testing.assert_allclose(
+        Player(program, as_matrix=False)(np.ones(300)), 6 * np.arange(1.0, 301.0)
+    )
+
+
+def test_a_program_prints_itself():
+    text = str(hessian_operator(rosenbrock, np.linspace(-1, 1, 100)).program)
+    head, *lines = text.splitlines()
+    assert head.startswith("linear program 100 -> 100, float64: 2 instructions")
+    assert len(lines) == 2
+    assert lines[0].split()[:2] == ["%1", "add"]
+    assert "%0[1:100]" in lines[0]
+    assert all(unit in lines[0] for unit in ("flop", "B", "(99,)"))
+
+
+def test_flops_and_bytes():
+    A = np.random.default_rng(0).standard_normal((70, 70))
+    program = hessian_operator(lambda x: x @ A @ x, np.ones(70)).program
+    contractions = [i for i in program.instructions if isinstance(i, Contract)]
+    assert program.flops >= 2 * 70 * 70 * len(contractions)
+    assert program.bytes_kept <= 2 * A.nbytes
+    assert program.rows == program.columns == 70
+    smaller = replace(program, instructions=program.instructions[:1])
+    assert smaller.flops < program.flops
