@@ -34,6 +34,7 @@ __all__ = [
     "PASSES",
     "collapse_views",
     "contract_scalings",
+    "delay",
     "drop_dead",
     "fold_sums",
     "optimize",
@@ -110,6 +111,25 @@ def fold_sums(program: Program) -> Program:
             new[value - 1] = instruction
         needed.update([read.value for read in instruction.reads])
     return drop_dead(replace(program, instructions=tuple(new)))
+
+
+def delay(program: Program) -> Program:
+    """Compute what only needs the argument when it is first read, so that less waits in buffers."""
+    order: list[int] = []
+    waiting: set[int] = set()
+    for value, instruction in enumerate(program.instructions, 1):
+        values = dict.fromkeys(one.value for one in instruction.reads)
+        if not any(values) and value < len(program.instructions):
+            waiting.add(value)
+            continue
+        for needed in values:
+            if needed in waiting:
+                waiting.remove(needed)
+                order.append(needed)
+        order.append(value)
+    number = {0: 0} | {value: i for i, value in enumerate(order, 1)}
+    moved = [_renumber(program.instructions[value - 1], number) for value in order]
+    return replace(program, instructions=tuple(moved))
 
 
 def contract_scalings(program: Program) -> Program:
@@ -393,4 +413,5 @@ PASSES = (
     collapse_views,
     fold_sums,  # some sums are used once only now
     contract_scalings,
+    delay,
 )

@@ -22,8 +22,9 @@ _COPIED = 2**15
 # beyond the cache are read again for every such group, which then had better be larger.
 _BLOCK_BYTES = 2**21
 _MOST_BLOCK_BYTES = 2**25
-# Workspaces that are kept between products: for so many threads at once.
+# Workspaces that are kept between products, for several threads at once; but of large ones only one.
 _KEPT = 4
+_KEPT_BYTES = 2**22
 
 
 class Player:
@@ -54,7 +55,7 @@ class Player:
         if small and entries <= max(MATRIX_COLUMNS**2, program.flops):
             identity = np.eye(program.columns, dtype=program.dtype)
             self.matrix = np.ascontiguousarray(self.block(identity))
-            self._free.clear()
+            self.rest()
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
         """The product with v of shape (n,), as a fresh vector."""
@@ -103,8 +104,13 @@ class Player:
         return _Workspace(self.program, self._plan.sizes, scratch, steps, columns)
 
     def _give_back(self, workspace: _Workspace) -> None:
-        if len(self._free) < _KEPT:
+        kept = sum(other.nbytes for other in self._free)
+        if not kept or (len(self._free) < _KEPT and kept + workspace.nbytes <= _KEPT_BYTES):
             self._free.append(workspace)
+
+    def rest(self) -> None:
+        """Let go of the memory that was worked in; the next product takes it again."""
+        self._free = []
 
 
 class _Workspace:
@@ -114,6 +120,8 @@ class _Workspace:
     ----------
     columns : int or None
         How many vectors it plays together; None for one.
+    nbytes : int
+        Of the buffers.
     """
 
     def __init__(
@@ -127,6 +135,7 @@ class _Workspace:
         lead = () if columns is None else (columns,)
         dtype = program.dtype
         self.columns = columns
+        self.nbytes = dtype.itemsize * (columns or 1) * (sum(sizes) + scratch)
         self._rows = program.rows
         self._dtype = dtype
         self._buffers: dict[int | str, np.ndarray] = {

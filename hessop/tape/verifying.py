@@ -72,6 +72,7 @@ def _compiled(
         raise NoProgramError(
             f"{_culprit(tape, v, expected)} is lowered to something else than autograd computes"
         )
+    player.rest()
     return player
 
 

@@ -13,7 +13,8 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
@@ -29,10 +30,16 @@ from hessop.tape.player import MATRIX_COLUMNS, Player
 Timed = Callable[[], Any]
 Product = Callable[[np.ndarray], np.ndarray]
 
-HEADER = """
-| workload | one product, µs: autograd / by hand / JAX / hessop | to make_hvp | to by hand | to JAX \
-| block column to make_hvp | block to JAX | recording, in make_hvp products |
-|---|---|---|---|---|---|---|---|"""
+HEADER = (
+    "workload",
+    "one product, µs: autograd / by hand / JAX / hessop",
+    "to make_hvp",
+    "to by hand",
+    "to JAX",
+    "block column to make_hvp",
+    "block to JAX",
+    "recording, in make_hvp products",
+)
 ABSENT = "–"
 
 
@@ -83,7 +90,7 @@ def compare(work: Workload, repeat: int) -> str:
     expected = H.flatten(autograd())
     for name, product in one.items():
         _agree(f"{work.name}, {name}", product(v), expected)
-    calls = {name: lambda product=product: product(v) for name, product in one.items()}
+    calls = {name: partial(product, v) for name, product in one.items()}
     seconds = medians({"autograd": autograd} | calls, repeat)
     _report("one product", seconds)
     few = max(3, repeat // 3)
@@ -97,7 +104,7 @@ def compare(work: Workload, repeat: int) -> str:
         expected = _by_columns(lambda u: H.flatten(make_hvp_product(H.unflatten(u))), V)
         for name, block in many.items():
             _agree(f"{work.name}, block, {name}", block(V), expected)
-        calls = {name: lambda block=block: block(V) for name, block in many.items()}
+        calls = {name: partial(block, V) for name, block in many.items()}
         columns = medians({"autograd": autograd} | calls, few)
         for name in many:
             columns[name] /= work.columns
@@ -113,7 +120,7 @@ def compare(work: Workload, repeat: int) -> str:
         *(_ratio(columns, name) for name in ("autograd", "JAX")),
         f"{recording:.1f}",
     ]
-    return f"| {' | '.join(cells)} |"
+    return _row(cells)
 
 
 def _compare_first_uses(work: Workload, fun: Callable[[Any], Any], repeat: int) -> None:
@@ -190,6 +197,10 @@ def _by_columns(product: Product, V: np.ndarray) -> np.ndarray:
     return np.column_stack([product(column) for column in np.ascontiguousarray(V.T)])
 
 
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _report(what: str, seconds: dict[str, float]) -> None:
     first = next(iter(seconds))
     cells = [
@@ -221,9 +232,8 @@ def compare_sparse(work: Workload, repeat: int) -> None:
     recording = recording_seconds(lambda: hessian_operator(fun, work.x), v, max(3, repeat // 5))
     gradient = H.gradient
     H.compile()
-    start = time.perf_counter()
     matrix = H.to_sparse()
-    seconds = time.perf_counter() - start
+    seconds = medians({"to_sparse": H.to_sparse}, 3)["to_sparse"]
     _agree(f"{work.name}, sparse", matrix @ v, H.flatten(make_hvp_product(tree)))
     start = time.perf_counter()
     step = spsolve(matrix.tocsc(), -gradient)
@@ -254,7 +264,7 @@ def main() -> None:
     rows = [compare(work, options.repeat) for work in chosen(workloads())]
     for work in chosen(sparse_workloads()) if options.sparse else []:
         compare_sparse(work, options.repeat)
-    print(HEADER, *rows, sep="\n")
+    print("", _row(HEADER), _row(["---"] * len(HEADER)), *rows, sep="\n")
 
 
 if __name__ == "__main__":
