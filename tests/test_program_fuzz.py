@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from random_functions import functions
 from tapes import assert_plays, linear_map, stages, tape_of
 
-from hessop.tape.adjoint import adjoint
+from hessop.tape.adjoint import adjoint_program
 from hessop.tape.passes import optimize
 from hessop.tape.player import Player
 from hessop.tape.sparse import sparse_matrix
@@ -23,5 +23,5 @@ def test_random_functions(function):
     matrix = sparse_matrix(program, max_nnz=10**6)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(matrix @ V, expected, rtol=0, atol=1e-11 * scale)
-    symmetric = Player(optimize(adjoint(program)), as_matrix=False)
+    symmetric = Player(optimize(adjoint_program(program)), as_matrix=False)
     np.testing.assert_allclose(symmetric.block(V), expected, rtol=0, atol=1e-11 * scale)

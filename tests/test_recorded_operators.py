@@ -188,7 +188,7 @@ def test_a_rule_that_fails_is_no_disaster(monkeypatch):
 def test_differences_have_no_program():
     H = hessian_operator(cubes, np.ones(70), mode="finite-difference")
     for ask in (lambda: H.program, H.compile, H.to_sparse):
-        with pytest.raises(ValueError, match="'finite-difference'.*cannot be compiled"):
+        with pytest.raises(ValueError, match=r"'finite-difference'.*cannot be compiled"):
             ask()
     assert error(H @ np.eye(70), cubes_hessian(np.ones(70))) < 1e-6
 
@@ -341,7 +341,7 @@ def test_a_program_keeps_no_more_than_the_closure():
     by_closure, _ = kept_by(closure)
     by_program, H = kept_by(lambda: closure().compile())
     buffers, _ = kept_by(lambda: H @ v)
-    print(f"MB: closure {by_closure / 1e6:.1f}, program {by_program / 1e6:.1f} + {buffers / 1e6:.1f}")
+    print("MB:", *(f"{n / 1e6:.1f}" for n in (by_closure, by_program, buffers)))
     assert by_program <= by_closure
     assert H.program.bytes_kept <= by_closure
     assert buffers <= by_closure

@@ -13,8 +13,11 @@ __all__ = ["all_finite", "as_block", "as_vector", "by_columns", "first_bad", "in
 
 def all_finite(x: np.ndarray) -> bool:
     """Whether there is no NaN and no infinity."""
-    if x.ndim == 1 and math.isfinite(x.dot(x)):
-        return True  # a sum of squares is finite only if all of them are, and a quick one to make
+    if x.ndim == 1:
+        # A sum of squares is finite only if all of them are, and it is the quickest to make.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(x.dot(x)):
+                return True
     return bool(np.isfinite(x).all())
 
 

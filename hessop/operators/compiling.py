@@ -19,13 +19,13 @@ from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.points import AutogradPoint, DifferencePoint
 from hessop.operators.checks import by_columns
 from hessop.params import Layout
-from hessop.tape.adjoint import adjoint
+from hessop.tape.adjoint import adjoint_program
 from hessop.tape.passes import optimize
 from hessop.tape.player import Player
 from hessop.tape.program import Program
 from hessop.tape.verifying import agrees, compiled
 
-__all__ = ["RECORD_AFTER", "Point", "Products", "compiling"]
+__all__ = ["RECORD_AFTER", "Point", "Products", "compiling_point"]
 
 #: Products that are computed as autograd does it before they are made a program. Recording costs as
 #: much as 23 of them in the median (``tests/benchmarks/when_to_record.py``): whoever asks for one
@@ -125,7 +125,7 @@ class Products:
 
 
 def _adjoint_player(player: Player, closure: LinearMap) -> Player:
-    adjoint_player = Player(optimize(adjoint(player.program)))
+    adjoint_player = Player(optimize(adjoint_program(player.program)))
     v = np.random.default_rng(2).standard_normal(closure.source.size)
     v = v.astype(closure.source.dtype)
     if not agrees(adjoint_player.program, adjoint_player(v), closure(v)):
@@ -183,7 +183,7 @@ class Point(Protocol):
         ...
 
 
-def compiling(point: AutogradPoint | DifferencePoint, name: str) -> Point:
+def compiling_point(point: AutogradPoint | DifferencePoint, name: str) -> Point:
     """A point whose products become a program, where they are exact.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import differentiate_at
-from hessop.operators.compiling import Point, compiling
+from hessop.operators.compiling import Point, compiling_point
 from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
 from hessop.tape.program import Program
@@ -220,7 +220,9 @@ def hessian_operator(
     layout, point = read_tree(x)
     args = as_args(args)
     name = name_of(grad if fun is None else fun)
-    at_x = compiling(differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad), name)
+    at_x = compiling_point(
+        differentiate_at(fun, layout, point, args=args, mode=mode, grad=grad), name
+    )
     if fun is not None and not math.isfinite(at_x.value):
         raise NonFiniteError(
             f"{name}(x) is {at_x.value}, expected a finite number. "

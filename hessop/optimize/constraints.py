@@ -11,7 +11,7 @@ from scipy.optimize import NonlinearConstraint
 from hessop._errors import name_of
 from hessop.differentiate.points import AutogradPoint
 from hessop.differentiate.recording import Recording, record
-from hessop.operators.compiling import compiling
+from hessop.operators.compiling import compiling_point
 from hessop.operators.hessian import HessianOperator
 from hessop.operators.jacobian import JacobianOperator
 from hessop.optimize.caches import PointCache
@@ -71,7 +71,7 @@ def nonlinear_constraint(
         recording = at(x)
         weights = np.reshape(np.asarray(v, dtype=layout.dtype), np.shape(recording.value))
         value = float(np.vdot(weights, recording.value))
-        point = compiling(AutogradPoint(recording, weights, value, "auto"), f"vᵀ{name}")
+        point = compiling_point(AutogradPoint(recording, weights, value, "auto"), f"vᵀ{name}")
         return HessianOperator(point, np.array(x, dtype=layout.dtype), f"vᵀ{name}", None)
 
     return NonlinearConstraint(values, lb, ub, jac=jacobian, hess=hessian)

@@ -12,7 +12,7 @@ import numpy as np
 
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import differentiate_at
-from hessop.operators.compiling import Point, compiling
+from hessop.operators.compiling import Point, compiling_point
 from hessop.operators.hessian import HessianOperator, check_gradient
 from hessop.optimize.caches import PointCache
 from hessop.params import as_args, read_tree
@@ -224,7 +224,7 @@ class Objective:
     def _evaluate(self, x: np.ndarray) -> _Evaluation:
         self._counts["nfev"] += 1
         try:
-            point = compiling(
+            point = compiling_point(
                 differentiate_at(
                     self._fun, self.layout, x, args=self.args, mode=self._mode, grad=self._grad
                 ),

@@ -23,10 +23,10 @@ from hessop.tape.program import (
 )
 from hessop.tape.views import View, whole
 
-__all__ = ["adjoint"]
+__all__ = ["adjoint_program"]
 
 
-def adjoint(program: Program) -> Program:
+def adjoint_program(program: Program) -> Program:
     """The program of the transposed matrix: every instruction turned around, in reverse order.
 
     What an instruction reads, its adjoint adds to. A view that repeats entries becomes a sum over

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hessop.tape.plan import ARGUMENT, RESULT, plan
+from hessop.tape.buffers import ARGUMENT, RESULT, plan
 from hessop.tape.program import Program
 from hessop.tape.steps import SCRATCH, Place, Step, steps_of
 from hessop.tape.views import read
@@ -22,7 +22,7 @@ _COPIED = 2**15
 # beyond the cache are read again for every such group, which then had better be larger.
 _BLOCK_BYTES = 2**21
 _MOST_BLOCK_BYTES = 2**25
-# Workspaces that are kept between products, for several threads at once; but of large ones only one.
+# Workspaces that are kept between products, for several threads; but of large ones only one.
 _KEPT = 4
 _KEPT_BYTES = 2**22
 

@@ -34,9 +34,10 @@ def text_of(program: Program) -> str:
     entry 5 and steps by 1 and 20 along its axes; ``c(20, 3)`` a constant of this shape.
     """
     item = program.dtype.itemsize
+    count = len(program.instructions)
     head = (
         f"linear program {program.columns:,} -> {program.rows:,}, {program.dtype}: "
-        f"{len(program.instructions)} instructions, {amount(program.flops, 'flop')}, "
+        f"{count:,} instruction{'s' * (count != 1)}, {amount(program.flops, 'flop')}, "
         f"{amount(program.bytes_moved, 'B')} moved, {amount(program.bytes_kept, 'B')} of constants"
     )
     rows = [

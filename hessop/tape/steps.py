@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hessop.tape.plan import Plan
+from hessop.tape.buffers import Plan
 from hessop.tape.program import (
     Contract,
     Gather,
