@@ -64,8 +64,8 @@ def test_the_adjoint_of_a_hessian_is_the_hessian(case):
     V, expected = columns_of(closure, 3)
     program = optimized(closure)
     turned = adjoint_program(program)
-    for turned in (turned, optimize(turned), optimize(adjoint_program(turned))):
-        assert_plays(turned, V, expected, 10 * tolerance(V.dtype))
+    for other in (turned, optimize(turned), optimize(adjoint_program(turned))):
+        assert_plays(other, V, expected, 10 * tolerance(V.dtype))
 
 
 @ALL

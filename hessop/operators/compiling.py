@@ -27,9 +27,9 @@ from hessop.tape.verifying import agrees, compiled
 
 __all__ = ["RECORD_AFTER", "Point", "Products", "compiling_point"]
 
-#: Products that are computed as autograd does it before they are made a program. Recording costs as
-#: much as 23 of them in the median (``tests/benchmarks/when_to_record.py``): whoever asks for one
-#: more pays about twice what was needed, and whoever asks for many pays little more.
+#: Products that are computed as autograd does it before they are made a program. Recording costs
+#: about as much as 20 of them (``tests/benchmarks/when_to_record.py``), so that in the worst case,
+#: of one product more, it costs twice of what was needed; for many products it costs little.
 RECORD_AFTER = 20
 
 

@@ -5,6 +5,9 @@
 All contestants of a row take turns in one run, and medians are compared, so that what else the
 machine does meets them alike. Every product is compared with the others before it is timed. JAX
 takes part where it is installed. At the end, the products again as a Markdown table.
+
+Where the machine is busy with other things, give each contestant one core, or threads of BLAS wait
+for each other: OPENBLAS_NUM_THREADS=1 taskset -c 1 python ...
 """
 
 from __future__ import annotations
