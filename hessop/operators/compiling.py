@@ -6,7 +6,6 @@ asked for that a program pays, the closure is recorded, lowered, optimized, and 
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Protocol
@@ -64,7 +63,6 @@ class Products:
         self._players: list[Player] = []
         self._asked = 0
         self._reason = ""
-        self._compiling = threading.RLock()
 
     def product(self, v: np.ndarray, *, of_adjoint: bool = False) -> np.ndarray:
         """The product with one vector, as a fresh one."""
@@ -101,7 +99,8 @@ class Products:
         return closures[of_adjoint and len(closures) - 1]()
 
     def _compile(self) -> None:
-        with self._compiling:
+        # No lock of its own: a function that is being traced may ask for products, too.
+        with TRACING:
             if self._players or self._reason:
                 return
             try:
