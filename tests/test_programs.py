@@ -23,6 +23,7 @@ from tapes import (
 )
 
 import hessop.tape.opaque as opaque
+import hessop.tape.sandwiches as sandwiches
 from hessop import hessian_operator, jacobian_operator
 from hessop.tape.adjoint import adjoint_program
 from hessop.tape.passes import PASSES, optimize
@@ -221,6 +222,32 @@ def test_jacobians_and_their_adjoints_are_programs():
     assert error(J.T @ U, np.column_stack([closure.T @ u for u in U.T])) <= 1e-12
     assert abs(u @ (J @ v) - v @ (J.T @ u)) <= 1e-10
     np.testing.assert_allclose(J.to_sparse().toarray(), J.to_dense(), atol=1e-14)
+
+
+@pytest.mark.parametrize("piece", [1, 2**12, 2**22])
+def test_large_constants_are_read_in_pieces(piece, monkeypatch):
+    monkeypatch.setattr(sandwiches, "_LARGE", 0)
+    monkeypatch.setattr(sandwiches, "_PIECE", piece)
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((130, 70)), rng.standard_normal((130, 70))
+
+    def logistic(w):
+        return anp.sum(anp.logaddexp(0.0, X @ w)) + 0.5 * anp.sum(w**2)
+
+    def squares(w):  # the factor is a number
+        return anp.sum((X @ w) ** 2)
+
+    def two(w):  # other matrices on either side, and values that others read too
+        a, b = X @ w, Y @ w
+        return anp.sum(anp.exp(0.01 * a) * anp.sin(b)) + anp.sum(anp.tanh(X @ anp.sin(w)))
+
+    for fun in (logistic, squares, two):
+        closure = linear_map(fun, 0.1 * rng.standard_normal(70))
+        V, expected = columns_of(closure, 3)
+        assert_plays(optimized(closure), V, expected, 1e-12)
+    program = optimized(linear_map(logistic, np.zeros(70)))
+    assert sandwiches.sandwich_at(program, 1) is not None
+    assert sandwiches.sandwich_at(program, 2) is None
 
 
 # --- passes ---------------------------------------------------------------------------------------

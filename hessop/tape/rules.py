@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from autograd import builtins
 from autograd.builtins import SequenceVSpace, container_take, container_untake
-from autograd.core import VSpace, sparse_add
+from autograd.core import VSpace, primitive_vjps, sparse_add
 from autograd.numpy import numpy_vjps as vjps
 from autograd.numpy import numpy_wrapper as anp
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vspaces import ArrayVSpace
-from autograd.tracer import trace_primitives_map
 from autograd.util import subvals
 
 from hessop._errors import NotLinearError, name_of
@@ -267,58 +266,40 @@ def _slab(shape: tuple[int, ...], axis: int, start: int, stop: int) -> View:
     return View((), (), offset).with_axes(*zip(extents, steps, strict=True))
 
 
-_MOVES = [
-    "reshape",
-    "ravel",
-    "squeeze",
-    "expand_dims",
-    "transpose",
-    "swapaxes",
-    "moveaxis",
-    "rollaxis",
-    "broadcast_to",
-    "repeat",
-    "tile",
-    "roll",
-    "flip",
-    "flipud",
-    "fliplr",
-    "rot90",
-    "diag",
-    "diagonal",
-    "make_diagonal",
-    "tril",
-    "triu",
-    "atleast_1d",
-    "atleast_2d",
-    "atleast_3d",
-    "pad",
-    "take",
-]
-_IDENTITIES = ["real", "conj", "conjugate", "real_if_close", "positive", "_astype"]
+def _named(names: str) -> list[Any]:
+    # Releases of NumPy differ in what they have.
+    return [getattr(anp, name) for name in names.split() if hasattr(anp, name)]
+
+
+_MOVES = _named(
+    "reshape ravel squeeze expand_dims transpose swapaxes moveaxis rollaxis broadcast_to "
+    "repeat tile roll flip flipud fliplr rot90 diag diagonal make_diagonal tril triu "
+    "atleast_1d atleast_2d atleast_3d pad take"
+)
+_IDENTITIES = _named("real conj conjugate real_if_close positive _astype")
+_SPLITS = _named("split array_split vsplit hsplit dsplit")
+# Later releases of autograd have a function around the primitive, under its name.
+_WHERE = next(fun for fun in primitive_vjps if getattr(fun, "__name__", "") == "where")
 
 #: What each primitive is lowered by.
 RULES: dict[Any, Rule] = {
-    **{getattr(anp, name): rearrange for name in _MOVES},
+    **dict.fromkeys(_MOVES, rearrange),
     ArrayBox.__getitem__: rearrange,
-    **{getattr(anp, name): same for name in _IDENTITIES if hasattr(anp, name)},
-    VSpace.covector: lambda build, node, xs: xs[0],
+    **dict.fromkeys(_IDENTITIES, same),
+    VSpace.covector: same,
     anp.multiply: multiply,
     VSpace.scalar_mul: multiply,
     anp.divide: divide,
     anp.true_divide: divide,
     anp.negative: negative,
-    # Where a wrapper stands before the primitive, it is known by what it wraps.
-    trace_primitives_map[np.where]: where,
+    _WHERE: where,
     anp.add: add,
     anp.subtract: partial(add, signs=(1.0, -1.0)),
     VSpace.add: partial(add, first=1),
     VSpace.mut_add: partial(add, first=1),
     sparse_add: partial(add, first=1),
     vjps.untake: untake,
-    **{
-        getattr(anp, name): split for name in ("split", "array_split", "vsplit", "hsplit", "dsplit")
-    },
+    **dict.fromkeys(_SPLITS, split),
     container_take: take_part,
     container_untake: untake_part,
     builtins.make_sequence: make_sequence,
@@ -355,7 +336,7 @@ FIRST_ADDEND = {
     VSpace.add: 1,
     VSpace.mut_add: 1,
     sparse_add: 1,
-    trace_primitives_map[np.where]: 1,
+    _WHERE: 1,
     anp.concatenate_args: 1,
     anp.array_from_args: 2,
 }

@@ -26,6 +26,7 @@ from hessop.tape.program import (
     Sum,
     Term,
 )
+from hessop.tape.sandwiches import sandwich_at
 from hessop.tape.views import View, read, whole
 
 __all__ = ["SCRATCH", "TILE", "Place", "Step", "steps_of"]
@@ -58,9 +59,16 @@ def steps_of(program: Program, plan: Plan, columns: int | None) -> tuple[list[St
     """
     steps: list[Step] = []
     scratch = 0
+    written = 0
     for number, instruction in enumerate(program.instructions, 1):
+        if number <= written:
+            continue
         writer = _Writer(program, plan, number, columns)
-        steps += _WRITERS[type(instruction)](writer, instruction)
+        sandwich = sandwich_at(program, number) if columns is None else None
+        step = sandwich and _sandwich(writer, program, number, sandwich)
+        if step:
+            written = number + 2
+        steps += [step] if step else _WRITERS[type(instruction)](writer, instruction)
         scratch = max(scratch, writer.scratch)
     return steps, scratch
 
@@ -312,6 +320,21 @@ def _contract(writer: _Writer, instruction: Contract) -> Iterator[Step]:
         yield np.matmul, (transposed, x(0, 2, 1), out(batch, columns, rows))
     else:
         yield np.matmul, (x(0, 1, 2), constant, out(batch, rows, columns))
+
+
+def _sandwich(
+    writer: _Writer, program: Program, number: int, function: Callable[..., None]
+) -> Step | None:
+    first = program.instructions[number - 1]
+    assert isinstance(first, Contract)
+    size = prod(program.shape_of(number + 2))
+    result = _Writer(program, writer.plan, number + 2, None).region(whole((size,)))
+    view = first.x.view
+    x = writer.place(first.x.value, View((), (), view.offset).with_axes(view.over(2)))
+    if x.buffer in (result.buffer, writer.home.buffer):
+        return None  # it would be written over while it is still read
+    products = writer.region(whole((first.constant.shape[2],)))
+    return function, (x, products, writer.temporary((size,)), result)
 
 
 def _einsum(subscripts: str, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
