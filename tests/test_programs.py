@@ -26,9 +26,9 @@ import hessop.tape.opaque as opaque
 import hessop.tape.sandwiches as sandwiches
 from hessop import hessian_operator, jacobian_operator
 from hessop.tape.adjoint import adjoint_program
+from hessop.tape.instructions import Contract, Opaque, Sum
 from hessop.tape.passes import PASSES, optimize
 from hessop.tape.player import Player
-from hessop.tape.program import Contract, Opaque, Sum
 from hessop.tape.rules import RULES
 from hessop.tape.sparse import sparse_matrix
 

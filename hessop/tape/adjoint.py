@@ -10,17 +10,8 @@ from autograd.core import make_vjp
 
 from hessop._tracing import TRACING
 from hessop.tape.builder import Builder, Value
-from hessop.tape.program import (
-    Contract,
-    Factor,
-    Gather,
-    Opaque,
-    Program,
-    Reduce,
-    Scatter,
-    Sum,
-    Term,
-)
+from hessop.tape.instructions import Contract, Factor, Gather, Opaque, Reduce, Scatter, Sum, Term
+from hessop.tape.program import Program
 from hessop.tape.views import View, whole
 
 __all__ = ["adjoint_program"]

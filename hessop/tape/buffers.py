@@ -8,12 +8,8 @@ from math import prod
 
 import numpy as np
 
-from hessop.tape.program import (
-    Opaque,
-    Program,
-    Sum,
-    instruction_sizes,
-)
+from hessop.tape.instructions import Opaque, Sum
+from hessop.tape.program import Program, instruction_sizes
 from hessop.tape.views import read
 
 __all__ = ["ARGUMENT", "RESULT", "Home", "Plan", "plan"]

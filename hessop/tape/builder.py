@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from hessop.tape.program import (
+from hessop.tape.instructions import (
     Contract,
     Factor,
     Gather,
     Instruction,
     Opaque,
-    Program,
     Read,
     Reduce,
     Scatter,
     Sum,
     Term,
 )
+from hessop.tape.program import Program
 from hessop.tape.views import Shape, View, affine, view_of, whole
 
 __all__ = ["Builder", "Value", "simple_factor"]

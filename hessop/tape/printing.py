@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from hessop.tape.program import (
+from hessop.tape.instructions import (
     Contract,
     Factor,
     Gather,
     Instruction,
     Opaque,
-    Program,
     Read,
     Reduce,
     Scatter,
     Sum,
     Term,
+    constants,
     flops,
     is_copy,
+    memory_of,
     moved,
 )
 from hessop.tape.views import Shape, View
 
-__all__ = ["amount", "text_of"]
+__all__ = ["amount", "program_text"]
 
 
-def text_of(program: Program) -> str:
-    """The whole program, with a line of totals above it.
+def program_text(columns: int, instructions: Sequence[Instruction], dtype: np.dtype[Any]) -> str:
+    """A program, with a line of totals above it.
 
     ``%3`` is a value, ``%3[10:20]`` a run of its entries, ``%3[5 + (1, 20)]`` one that begins at
     entry 5 and steps by 1 and 20 along its axes; ``c(20, 3)`` a constant of this shape.
+
+    Parameters
+    ----------
+    columns : int
+        The length of the argument.
+    instructions : sequence of Instruction
+    dtype : numpy.dtype
     """
-    item = program.dtype.itemsize
-    count = len(program.instructions)
+    shapes = [(columns,), *(instruction.shape for instruction in instructions)]
+    kept = memory_of(constant for i in instructions for constant in constants(i))
+    count = len(instructions)
     head = (
-        f"linear program {program.columns:,} -> {program.rows:,}, {program.dtype}: "
-        f"{count:,} instruction{'s' * (count != 1)}, {amount(program.flops, 'flop')}, "
-        f"{amount(program.bytes_moved, 'B')} moved, {amount(program.bytes_kept, 'B')} of constants"
+        f"linear program {columns:,} -> {prod(shapes[-1]):,}, {dtype}: "
+        f"{count:,} instruction{'s' * (count != 1)}, "
+        f"{amount(sum(map(flops, instructions)), 'flop')}, "
+        f"{amount(dtype.itemsize * sum(map(moved, instructions)), 'B')} moved, "
+        f"{amount(kept, 'B')} of constants"
     )
     rows = [
         (
@@ -46,10 +59,10 @@ def text_of(program: Program) -> str:
             _name(instruction),
             str(instruction.shape),
             amount(flops(instruction), "flop"),
-            amount(item * moved(instruction), "B"),
-            _text(program, instruction),
+            amount(dtype.itemsize * moved(instruction), "B"),
+            _text(shapes, instruction),
         )
-        for number, instruction in enumerate(program.instructions, 1)
+        for number, instruction in enumerate(instructions, 1)
     ]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
     lines = [
@@ -86,10 +99,10 @@ def _name(instruction: Instruction) -> str:
     return "scale" if len(instruction.terms) == 1 else "add"
 
 
-def _text(program: Program, instruction: Instruction) -> str:
+def _text(shapes: Sequence[Shape], instruction: Instruction) -> str:
     if isinstance(instruction, Sum):
-        return "  +  ".join(_term(program, term, instruction.shape) for term in instruction.terms)
-    reads = ", ".join(_read(program, read) for read in instruction.reads)
+        return "  +  ".join(_term(shapes, term, instruction.shape) for term in instruction.terms)
+    reads = ", ".join(_read(shapes, read) for read in instruction.reads)
     if isinstance(instruction, Contract):
         constant = f"c{_matrix(instruction.constant)}"
         return (
@@ -105,8 +118,8 @@ def _text(program: Program, instruction: Instruction) -> str:
     return f"{instruction.name}({reads})"
 
 
-def _term(program: Program, term: Term, shape: Shape) -> str:
-    text = _factor(term.factor) + _read(program, term)
+def _term(shapes: Sequence[Shape], term: Term, shape: Shape) -> str:
+    text = _factor(term.factor) + _read(shapes, term)
     if term.region.is_whole(prod(shape)):
         return text
     return f"{_entries(term.region)} += {text}"
@@ -128,8 +141,8 @@ def _matrix(constant: np.ndarray) -> str:
     return str(constant.shape if constant.shape[0] > 1 else constant.shape[1:])
 
 
-def _read(program: Program, read: Read) -> str:
-    shape = program.shape_of(read.value)
+def _read(shapes: Sequence[Shape], read: Read) -> str:
+    shape = shapes[read.value]
     text = f"%{read.value}"
     if read.view.is_whole(prod(shape)):
         return text

@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from hessop.tape.program import Contract, Factor, Program, Read, Sum
+from hessop.tape.instructions import Contract, Factor, Read, Sum
+from hessop.tape.program import Program
 
 __all__ = ["sandwich_at"]
 

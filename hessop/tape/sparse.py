@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_array, csr_array, eye_array, vstack
 
-from hessop.tape.program import (
-    Contract,
-    Gather,
-    Opaque,
-    Program,
-    Read,
-    Reduce,
-    Scatter,
-    Sum,
-    instruction_sizes,
-)
+from hessop.tape.instructions import Contract, Gather, Opaque, Read, Reduce, Scatter, Sum
+from hessop.tape.program import Program, instruction_sizes
 from hessop.tape.views import read
 
 __all__ = ["PROBED_COLUMNS", "sparse_matrix"]

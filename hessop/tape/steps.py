@@ -16,16 +16,8 @@ from typing import Any
 import numpy as np
 
 from hessop.tape.buffers import Plan
-from hessop.tape.program import (
-    Contract,
-    Gather,
-    Opaque,
-    Program,
-    Reduce,
-    Scatter,
-    Sum,
-    Term,
-)
+from hessop.tape.instructions import Contract, Gather, Opaque, Reduce, Scatter, Sum, Term
+from hessop.tape.program import Program
 from hessop.tape.sandwiches import sandwich_at
 from hessop.tape.views import View, read, whole
 

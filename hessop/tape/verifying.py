@@ -10,10 +10,11 @@ import numpy as np
 
 from hessop._errors import NoProgramError, NotLinearError, name_of
 from hessop.params import Leaves
+from hessop.tape.instructions import Opaque
 from hessop.tape.lowering import lower
 from hessop.tape.passes import drop_dead, optimize
 from hessop.tape.player import Player
-from hessop.tape.program import Opaque, Program
+from hessop.tape.program import Program
 from hessop.tape.recorder import Tape, record
 
 __all__ = ["agrees", "compiled", "difference"]
