@@ -22,7 +22,7 @@ _COPIED = 2**15
 # beyond the cache are read again for every such group, which then had better be larger.
 _BLOCK_BYTES = 2**21
 _MOST_BLOCK_BYTES = 2**25
-# Workspaces that are kept between products, for several threads; but of large ones only one.
+# Workspaces that are kept between products, for several threads; of large ones only the last.
 _KEPT = 4
 _KEPT_BYTES = 2**22
 
@@ -104,9 +104,13 @@ class Player:
         return _Workspace(self.program, self._plan.sizes, scratch, steps, columns)
 
     def _give_back(self, workspace: _Workspace) -> None:
-        kept = sum(other.nbytes for other in self._free)
-        if not kept or (len(self._free) < _KEPT and kept + workspace.nbytes <= _KEPT_BYTES):
-            self._free.append(workspace)
+        self._free.append(workspace)
+        kept = self._free[:]
+        while len(kept) > 1 and (
+            len(kept) > _KEPT or sum(one.nbytes for one in kept) > _KEPT_BYTES
+        ):
+            kept = kept[1:]  # the one that was used longest ago
+            self._free = kept
 
     def rest(self) -> None:
         """Let go of the memory that was worked in; the next product takes it again."""

@@ -22,6 +22,7 @@ __all__ = ["agrees", "compiled", "difference"]
 Product = Callable[[np.ndarray], np.ndarray]
 
 
+@np.errstate(all="ignore")  # what is not finite is for whoever asks for products to report
 def compiled(
     on_leaves: Callable[[Sequence[Any]], Sequence[Any]],
     source: Leaves,
@@ -48,17 +49,6 @@ def compiled(
         When the program disagrees with the closure at a fresh random vector, or a primitive is not
         linear; the message names the primitive.
     """
-    # What is not finite is for whoever asks for products to report.
-    with np.errstate(all="ignore"):
-        return _compiled(on_leaves, source, target, product)
-
-
-def _compiled(
-    on_leaves: Callable[[Sequence[Any]], Sequence[Any]],
-    source: Leaves,
-    target: Leaves,
-    product: Product,
-) -> Player:
     rng = np.random.default_rng(0)
     # Without zeros, at which some primitives drop terms.
     v = rng.choice([-1.0, 1.0], source.size) * rng.uniform(0.5, 1.5, source.size)
