@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "NotTracedError",
     "ProgramWarning",
     "name_of",
+    "warn_of_program",
 ]
 
 
@@ -52,6 +55,17 @@ class NotLinearError(NoProgramError):
 
 class ProgramWarning(RuntimeWarning):
     """Products go on as autograd computes them, because they could not be made a program."""
+
+
+def warn_of_program(message: str) -> None:
+    """Give a ProgramWarning at the line of the user's own code."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THE_USERS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ProgramWarning, stacklevel=level)
+
+
+_NOT_THE_USERS = {"hessop", "scipy"}
 
 
 def name_of(fun: Any) -> str:

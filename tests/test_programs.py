@@ -241,13 +241,35 @@ def test_large_constants_are_read_in_pieces(piece, monkeypatch):
         a, b = X @ w, Y @ w
         return anp.sum(anp.exp(0.01 * a) * anp.sin(b)) + anp.sum(anp.tanh(X @ anp.sin(w)))
 
-    for fun in (logistic, squares, two):
+    def shifted(w):  # what is scaled goes to another place
+        return anp.sum(anp.exp(anp.concatenate([np.zeros(7), X @ w])[:130] * X[:, 0]))
+
+    def turned(w):
+        return anp.sum(anp.sin((X @ w)[::-1]) * anp.cos(X @ w))
+
+    for fun in (logistic, squares, two, shifted, turned):
         closure = linear_map(fun, 0.1 * rng.standard_normal(70))
         V, expected = columns_of(closure, 3)
         assert_plays(optimized(closure), V, expected, 1e-12)
     program = optimized(linear_map(logistic, np.zeros(70)))
     assert sandwiches.sandwich_at(program, 1) is not None
     assert sandwiches.sandwich_at(program, 2) is None
+
+
+def test_a_scale_that_moves_is_no_sandwich(monkeypatch):
+    monkeypatch.setattr(sandwiches, "_LARGE", 0)
+    rng = np.random.default_rng(0)
+    X, B = rng.standard_normal((90, 70)), rng.standard_normal((70, 90))
+    for model in (
+        lambda w: B @ anp.concatenate([np.zeros(7), 2.0 * (X @ w)])[:90],
+        lambda w: B @ anp.sin(X @ w)[::-1],
+    ):
+        J = jacobian_operator(model, rng.standard_normal(70))
+        v = rng.standard_normal(70)
+        before, back = J @ v, J.T @ v
+        J.compile()
+        assert error(J @ v, before) <= 1e-12
+        assert error(J.T @ v, back) <= 1e-12
 
 
 # --- passes ---------------------------------------------------------------------------------------
@@ -328,6 +350,18 @@ def test_a_long_sum_stays_one_instruction():
     np.testing.assert_allclose(
         Player(program, as_matrix=False)(np.ones(300)), 6 * np.arange(1.0, 301.0)
     )
+
+
+def test_equal_opaque_terms_are_computed_once():
+    A = 3 * np.eye(70) + np.random.default_rng(0).standard_normal((70, 70)) / 10
+
+    def fun(x):
+        y = anp.linalg.solve(A, x)
+        z = anp.linalg.solve(A, x)
+        return anp.sum(y**2 * z)
+
+    program = hessian_operator(fun, np.ones(70)).program
+    assert sum(isinstance(instruction, Opaque) for instruction in program.instructions) == 3
 
 
 def test_a_program_prints_itself():

@@ -23,6 +23,7 @@ from hessop import (
     jacobian_operator,
 )
 from hessop.tape.builder import Builder
+from hessop.tape.player import Player
 from hessop.tape.rules import RULES
 
 
@@ -67,7 +68,7 @@ def test_it_records_after_some_products(recordings):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda H: H @ np.ones((70, 2)),
+        lambda H: H @ np.ones((70, compiling.RECORD_AFTER + 1)),
         lambda H: H.to_dense(),
         lambda H: H.to_sparse(),
         lambda H: H.compile(),
@@ -83,10 +84,17 @@ def test_it_records_at_once_where_that_pays(recordings, ask):
     assert len(recordings) == 1
 
 
-def test_one_column_is_not_a_block(recordings):
+def test_a_block_counts_as_its_columns(recordings):
     H = hessian_operator(cubes, np.linspace(0.1, 1, 70))
-    assert (H @ np.ones((70, 1))).shape == (70, 1)
+    assert (H.matmat(np.ones((70, 1)))).shape == (70, 1)
+    for _ in range(3):
+        H @ np.ones((70, 6))
     assert not recordings
+    H @ np.ones((70, 2))
+    assert len(recordings) == 1
+    small = hessian_operator(cubes, np.ones(3))  # three products are cheaper than a program
+    np.testing.assert_allclose(small.to_dense(), cubes_hessian(np.ones(3)))
+    assert len(recordings) == 1
 
 
 def test_compile_returns_the_operator():
@@ -151,7 +159,7 @@ def test_what_is_not_linear_is_named_and_left_to_autograd():
     v = np.random.default_rng(0).standard_normal(70)
     expected = H @ v
     with pytest.warns(ProgramWarning, match="folded is not linear in v"):
-        H @ np.ones((70, 2))
+        H @ np.ones((70, 30))
     np.testing.assert_array_equal(H @ v, expected)  # and no second warning
     with pytest.raises(NoProgramError, match=r"the Hessian of .* has no program: folded"):
         H.compile()
@@ -202,7 +210,91 @@ def test_a_product_that_is_not_finite_is_not_blamed_on_the_program():
         warnings.simplefilter("ignore", RuntimeWarning)
         H = hessian_operator(fun, np.array([0.0] * 40 + [1.0] * 40))
         with pytest.raises(ValueError, match=r"NaN|nan"):
-            H @ np.ones((80, 2))
+            H @ np.ones((80, 30))
+        with pytest.raises(ValueError, match="to_sparse.* not finite"):
+            H.to_sparse()
+
+
+def test_a_warning_points_at_the_users_line():
+    H = hessian_operator(lambda x: crooked(x) + anp.sum(x**3), np.ones(70))
+    with pytest.warns(ProgramWarning) as caught:
+        H @ np.ones((70, 30))
+    assert caught[0].filename == __file__
+
+
+def test_an_ill_conditioned_product_is_forgiven_its_rounding():
+    points = np.linspace(0, 1, 60)
+    distances = (points[:, None] - points) ** 2
+
+    def evidence(p):
+        K = anp.exp(-distances * anp.exp(p[0])) + 1e-9 * np.eye(60)
+        return 0.5 * points @ anp.linalg.solve(K, points) + 0.1 * p[1] ** 2
+
+    H = hessian_operator(evidence, np.array([1.0, 0.5]))
+    expected = np.column_stack([H @ e for e in np.eye(2)])
+    assert error(H.compile() @ np.eye(2), expected) < 1e-3
+
+
+def test_a_primitive_without_a_second_derivative_keeps_the_forward_program():
+    @primitive
+    def thrice(x):
+        return 3.0 * x
+
+    @primitive
+    def thrice_back(g):
+        return 3.0 * g
+
+    @primitive
+    def thrice_again(h):
+        return 3.0 * h
+
+    defvjp(thrice, lambda ans, x: lambda g: thrice_back(g))
+    defvjp(thrice_back, lambda ans, g: lambda h: thrice_again(h))
+    x = np.ones(100)
+    J = jacobian_operator(lambda x: thrice(x) ** 2, x)
+    with pytest.warns(ProgramWarning, match="the adjoint of the Jacobian .* thrice_again"):
+        J.compile()
+    np.testing.assert_allclose(J @ x, 18.0)
+    np.testing.assert_allclose(J.T @ x, 18.0)
+    assert J.program.rows == 100
+
+
+def test_a_program_that_is_slower_than_autograd_is_not_played(monkeypatch):
+    monkeypatch.setattr(compiling, "is_slower", lambda player, product: True)
+    x = np.linspace(0.1, 1, 300)
+    H = hessian_operator(lambda x: anp.sum(anp.cumsum(x) ** 3), x)
+    before = H @ x
+    assert any(type(i).__name__ == "Opaque" for i in H.compile().program.instructions)
+    np.testing.assert_array_equal(H @ x, before)
+
+
+def test_complex_steps_cost_what_they_cost_autograd():
+    runs = []
+
+    @primitive
+    def phase(z):
+        runs.append(1)
+        return z * np.exp(0.3j)
+
+    defvjp(phase, lambda ans, z: lambda g: phase(g))
+
+    def fun(x):
+        z = x + 0j * x
+        for _ in range(10):
+            z = phase(z) + 0.01 * z * z * anp.real(z[0])
+        return anp.sum(anp.abs(z) ** 4)
+
+    x = np.linspace(0.1, 1, 100)
+    H = hessian_operator(fun, x)
+    expected = H @ x
+    runs.clear()
+    H @ x
+    by_autograd = len(runs)
+    play = Player(H.program, as_matrix=False)
+    runs.clear()
+    assert error(play(x), expected) < 1e-12
+    assert len(runs) <= by_autograd
+    assert error(hessian_operator(fun, x).to_sparse(max_nnz=10**6) @ x, expected) < 1e-12
 
 
 # --- sparse ---------------------------------------------------------------------------------------
@@ -258,7 +350,7 @@ def test_a_dense_matrix_is_refused_with_its_count():
         return -anp.sum(anp.log(anp.sum(anp.exp(logits - top), axis=1)) + top[:, 0])
 
     H = hessian_operator(mixture, {"means": rng.standard_normal(50), "weights": np.zeros(50)})
-    with pytest.raises(ValueError, match=r"[\d,]+ nonzeros so far .* max_nnz=3,000"):
+    with pytest.raises(ValueError, match=r"[\d,]+ nonzeros so far, .* max_nnz=3,000"):
         H.to_sparse(max_nnz=3_000)
     np.testing.assert_allclose(H.to_sparse(max_nnz=10**6).toarray(), H.to_dense(), atol=1e-12)
 
@@ -288,6 +380,33 @@ def test_opaque_primitives_that_depend_on_much_are_named():
     H = hessian_operator(lambda x: anp.sum(anp.cumsum(x) ** 3), np.ones(n))
     with pytest.raises(ValueError, match=f"cumsum .* {n} columns enter it"):
         H.to_sparse()
+
+
+def test_single_precision_matrices_are_single():
+    def fun(x):
+        return anp.sum(x[1:] * x[:-1] ** 2) + anp.sum(x[np.arange(0, 100, 3)] ** 2)
+
+    H = hessian_operator(fun, np.ones(100, dtype=np.float32))
+    assert H.to_sparse().dtype == np.float32
+    assert error(H.to_sparse().toarray(), H.to_dense()) < 1e-6
+
+
+def test_a_large_constant_is_refused_before_it_is_taken_apart():
+    X = np.random.default_rng(0).standard_normal((2000, 500))
+    H = hessian_operator(lambda w: anp.sum(anp.logaddexp(0.0, X @ w)), np.zeros(500)).compile()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="1,000,000 nonzeros so far, in %1, a value on the way"):
+        H.to_sparse(max_nnz=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes
+
+
+def test_a_small_matrix_is_taken_as_it_is():
+    H = hessian_operator(cubes, np.ones(10)).compile()
+    np.testing.assert_array_equal(H.to_sparse().toarray(), H.to_dense())
+    with pytest.raises(ValueError, match="100 nonzeros"):
+        H.to_sparse(max_nnz=50)
 
 
 def test_constant_hessians():
@@ -365,6 +484,29 @@ def test_products_allocate_little():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_an_opaque_instruction_does_not_keep_the_tape(monkeypatch):
+    monkeypatch.setattr(compiling, "is_slower", lambda player, product: False)
+
+    @primitive
+    def own(x):
+        return np.sum(x**2)
+
+    defvjp(own, lambda ans, x: lambda g: 2 * g * x)
+
+    def fun(x, last):
+        y = x
+        for _ in range(20):
+            y = anp.sin(y) + anp.cos(y)
+        return last(y)
+
+    x = np.linspace(0, 1, 50_000)
+    sizes = [
+        kept_by(lambda last=last: hessian_operator(fun, x, args=(last,)).compile())[0]
+        for last in (lambda y: anp.sum(y**2), lambda y: anp.sum(anp.cumsum(y) ** 2))
+    ]
+    assert sizes[1] < sizes[0] + 6 * x.nbytes
 
 
 def test_the_recording_is_let_go():

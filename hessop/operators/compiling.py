@@ -6,13 +6,13 @@ asked for that a program pays, the closure is recorded, lowered, optimized, and 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from hessop._errors import NoProgramError, ProgramWarning
+from hessop._errors import NoProgramError, warn_of_program
 from hessop._tracing import TRACING
 from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.points import AutogradPoint, DifferencePoint
@@ -21,8 +21,7 @@ from hessop.params import Layout
 from hessop.tape.adjoint import adjoint_program
 from hessop.tape.passes import optimize
 from hessop.tape.player import Player
-from hessop.tape.program import Program
-from hessop.tape.verifying import agrees, compiled
+from hessop.tape.verifying import agrees, compiled, is_slower
 
 __all__ = ["RECORD_AFTER", "Point", "Products", "compiling_point"]
 
@@ -34,6 +33,9 @@ RECORD_AFTER = 20
 
 class Products:
     """Products with a linear map and its adjoint, by closures at first and by a program later.
+
+    A program with primitives that it cannot lower may be slower than autograd. Then it is there to
+    be looked at and to be made sparse, but products go on by the closure.
 
     Parameters
     ----------
@@ -57,70 +59,82 @@ class Products:
     ) -> None:
         self._name = name
         self._release = release
-        self._closures = [_Once(closure)]
-        if adjoint_closure is not None:
-            self._closures.append(_Once(adjoint_closure))
-        self._players: list[Player] = []
+        self._closures = [_Once(make) for make in (closure, adjoint_closure) if make is not None]
+        # How products are computed, and those of the adjoint. It is replaced in one go, because
+        # other threads look.
+        self._ways: list[Player | _Once] = [*self._closures]
+        self._player: Player | None = None
         self._asked = 0
         self._reason = ""
 
     def product(self, v: np.ndarray, *, of_adjoint: bool = False) -> np.ndarray:
         """The product with one vector, as a fresh one."""
-        if not self._players and not self._reason:
-            self._asked += 1
-            if self._asked > RECORD_AFTER:
-                self._compile()
-        return self._way(of_adjoint)(v)
+        self._count(1)
+        product: np.ndarray = self._way(of_adjoint)(v)
+        return product
 
     def block(self, V: np.ndarray, *, of_adjoint: bool = False) -> np.ndarray:
-        """The product with a block of columns, which is worth a program at once."""
-        if V.shape[1] > 1:
-            self._compile()
+        """The product with a block of k columns, which counts as k products."""
+        self._count(V.shape[1])
         way = self._way(of_adjoint)
         return way.block(V) if isinstance(way, Player) else by_columns(way, V, way.target.size)
 
-    def compile(self) -> Program:
-        """The program, made now if it is not there.
+    def compile(self) -> Player:
+        """The program, ready to be played; made now if it is not there.
 
         Raises
         ------
         NoProgramError
         """
         self._compile()
-        if self._reason:
+        if self._player is None:
             raise NoProgramError(f"{self._name} has no program: {self._reason}.")
-        return self._players[0].program
+        return self._player
+
+    def _count(self, columns: int) -> None:
+        if self._player is None and not self._reason:
+            self._asked += columns
+            if self._asked > RECORD_AFTER:
+                self._compile()
 
     def _way(self, of_adjoint: bool) -> Player | LinearMap:
-        players = self._players  # another thread may be about to set them
-        if players:
-            return players[of_adjoint and len(players) - 1]
-        closures = self._closures
-        return closures[of_adjoint and len(closures) - 1]()
+        way = self._ways[-1 if of_adjoint else 0]
+        return way if isinstance(way, Player) else way()
 
     def _compile(self) -> None:
         # No lock of its own: a function that is being traced may ask for products, too.
         with TRACING:
-            if self._players or self._reason:
+            if self._player is not None or self._reason:
                 return
-            try:
-                self._players = self._make_players()
-            except Exception as error:  # whatever it is, products have to go on
-                kind = "" if isinstance(error, NoProgramError) else f"{type(error).__name__}: "
-                self._reason = f"{kind}{error}"
-                warnings.warn(
-                    f"{self._name}: {self._reason}, so products go on as autograd computes them.",
-                    ProgramWarning,
-                    stacklevel=2,
-                )
+            first, *others = [once() for once in self._closures]
+            player = self._attempt(self._name, lambda: _player(first))
+            if player is None:
                 return
-            self._closures = []
-            self._release()
+            players: list[Player | None] = [player]
+            for other in others:
+                name = f"the adjoint of {self._name}"
+                players.append(self._attempt(name, partial(_adjoint_player, player, other)))
+            self._ways = [
+                once if one is None or is_slower(one, once()) else one
+                for one, once in zip(players, self._closures, strict=True)
+            ]
+            self._player = player
+            if not any(isinstance(way, _Once) for way in self._ways):
+                self._closures = []
+                self._release()
 
-    def _make_players(self) -> list[Player]:
-        first, *others = [once() for once in self._closures]
-        player = compiled(first.on_leaves, first.source, first.target, first)
-        return [player, *(_adjoint_player(player, other) for other in others)]
+    def _attempt(self, name: str, make: Callable[[], Player]) -> Player | None:
+        try:
+            return make()
+        except Exception as error:  # whatever it is, products have to go on
+            kind = "" if isinstance(error, NoProgramError) else f"{type(error).__name__}: "
+            self._reason = f"{kind}{error}"
+            warn_of_program(f"{name}: {self._reason}, so products go on as autograd computes them.")
+            return None
+
+
+def _player(closure: LinearMap) -> Player:
+    return compiled(closure.on_leaves, closure.source, closure.target, closure)
 
 
 def _adjoint_player(player: Player, closure: LinearMap) -> Player:
@@ -173,8 +187,8 @@ class Point(Protocol):
         """HV, a fresh array of shape (n, k)."""
         ...
 
-    def compile(self) -> Program:
-        """The program that products are computed with from now on."""
+    def compile(self) -> Player:
+        """The program that products are computed with from now on, ready to be played."""
         ...
 
     def step_error(self) -> float:

@@ -13,7 +13,7 @@ from hessop.differentiate.points import differentiate_at
 from hessop.operators.compiling import Point, compiling_point
 from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
-from hessop.tape.program import Program
+from hessop.tape.player import Player
 
 __all__ = ["HessianOperator", "hessian_operator"]
 
@@ -57,7 +57,7 @@ class HessianOperator(RecordedOperator):
     def _block_product(self, V: np.ndarray) -> np.ndarray:
         return self._point.block(V)
 
-    def _program(self) -> Program:
+    def _player(self) -> Player:
         return self._point.compile()
 
     @property

@@ -14,7 +14,7 @@ from hessop.differentiate.recording import Recording, record
 from hessop.operators.compiling import Products
 from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
-from hessop.tape.program import Program
+from hessop.tape.player import Player
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
@@ -60,7 +60,7 @@ class JacobianOperator(RecordedOperator):
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
         return self._products.block(U, of_adjoint=True)
 
-    def _program(self) -> Program:
+    def _player(self) -> Player:
         return self._products.compile()
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 from scipy.sparse import csr_array
 
-from hessop._errors import NoProgramError
+from hessop._errors import NonFiniteError, NoProgramError
 from hessop.operators.base import BaseOperator
+from hessop.tape.player import Player
 from hessop.tape.program import Program
-from hessop.tape.sparse import sparse_matrix
+from hessop.tape.sparse import refuse_if_full, sparse_matrix
 
 __all__ = ["RecordedOperator"]
 
@@ -20,10 +22,10 @@ _MOST_NONZEROS = 10_000_000
 class RecordedOperator(BaseOperator):
     """An operator whose products are recorded, and then played.
 
-    A subclass gives `_program`.
+    A subclass gives `_player`.
     """
 
-    def _program(self) -> Program:
+    def _player(self) -> Player:
         raise NotImplementedError
 
     @property
@@ -49,7 +51,7 @@ class RecordedOperator(BaseOperator):
         linear program 3 -> 3, float64: 1 instruction, 3 flop, 72 B moved, 24 B of constants
         %1  scale  (3,)  3 flop  72 B  c(3,) * %0
         """
-        return self._program()
+        return self._player().program
 
     def compile(self) -> Self:
         """Record the linear program now, instead of after some products.
@@ -64,7 +66,7 @@ class RecordedOperator(BaseOperator):
         NoProgramError, ValueError
             As `program`.
         """
-        self._program()
+        self._player()
         return self
 
     def to_sparse(self, *, max_nnz: int | None = None) -> csr_array:
@@ -86,6 +88,8 @@ class RecordedOperator(BaseOperator):
         ValueError
             When it fills up, with the count so far; or when a primitive that is not known to be
             sparse depends on many columns, with its name.
+        NonFiniteError
+            When an entry is NaN or infinite.
         NoProgramError
             When there is no program.
 
@@ -105,7 +109,16 @@ class RecordedOperator(BaseOperator):
         if max_nnz is None:
             max_nnz = max(_MOST_NONZEROS, 10 * max(self.shape))
         try:
-            program = self._program()
+            player = self._player()
         except NoProgramError as error:
             raise NoProgramError(f"{error} Use to_dense, or products alone.") from None
-        return sparse_matrix(program, max_nnz)
+        if player.matrix is None:
+            matrix = sparse_matrix(player.program, max_nnz)
+        else:
+            matrix = csr_array(player.matrix)
+            refuse_if_full(matrix.nnz, max_nnz)
+        if not np.isfinite(matrix.data).all():
+            raise NonFiniteError(
+                f"{self.symbol}.to_sparse() has entries that are not finite. {self._suspect()}"
+            )
+        return matrix

@@ -121,7 +121,8 @@ def _opaque(build: Builder, program: Program, instruction: Opaque, g: Value) -> 
     for i, one in enumerate(instruction.reads):
         pull_back = _vjp(instruction, i, program.dtype)
         name = f"adjoint of {instruction.name}"
-        part = build.opaque([g], pull_back, name, one.view.shape)
+        key = ("adjoint", i, instruction.key)
+        part = build.opaque([g], pull_back, name, one.view.shape, key)
         parts.append((one.value, part, one.view))
     return parts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -156,10 +156,15 @@ class Builder:
         return self.append(Contract(shape, x.read, constant, constant_first))
 
     def opaque(
-        self, xs: Sequence[Value], function: Callable[..., Any], name: str, shape: Shape
+        self,
+        xs: Sequence[Value],
+        function: Callable[..., Any],
+        name: str,
+        shape: Shape,
+        key: Hashable,
     ) -> Value:
-        """Primitives that are run as they are."""
-        return self.append(Opaque(shape, tuple([x.read for x in xs]), function, name))
+        """Primitives that are run as they are; see `Opaque`."""
+        return self.append(Opaque(shape, tuple([x.read for x in xs]), function, name, key))
 
 
 def broadcast(view: View, shape: Shape) -> View:

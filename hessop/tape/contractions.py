@@ -112,7 +112,10 @@ def contract(
     constant, others = _diagonal_of_constant(constant, others)
     extent = dict(zip(labels, x.shape, strict=True))
     for label, n in zip(others, constant.shape, strict=True):
-        extent[label] = max(n, extent.get(label, 1)) if n else 0
+        lengths = (n, extent.get(label, n))
+        extent[label] = max(lengths) if all(lengths) else 0
+    if not all(extent.values()):
+        return build.place([], tuple([extent[label] for label in result]))
     # An axis of one entry that is longer in the other array repeats itself there.
     x, labels = _drop(build, x, labels, extent, [a for a in labels if a in others])
     short = [i for i, a in enumerate(others) if constant.shape[i] < extent[a]]

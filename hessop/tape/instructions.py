@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -127,12 +127,15 @@ class Opaque:
     function : callable
         Takes the arrays that are read, returns an array of this shape; made of autograd primitives.
     name : str
+    key : hashable
+        Equal for functions that compute the same.
     """
 
     shape: Shape
     reads: tuple[Read, ...]
     function: Callable[..., Any]
     name: str
+    key: Hashable
 
 
 Instruction = Sum | Gather | Scatter | Reduce | Contract | Opaque

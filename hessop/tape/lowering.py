@@ -43,7 +43,8 @@ def lower(tape: Tape, opaque: Container[Any] = ()) -> Program:
     for node in tape.order:
         if _has_constant(node) or not at_zero.keys().isdisjoint(node.parents):
             constant = value_at_zero(node, at_zero)
-            if node.shape is None or np.any(constant):
+            # Where it is NaN, it is no constant that is added, but one that multiplies zero.
+            if node.shape is None or np.any(np.nan_to_num(constant)):
                 at_zero[node] = constant
         value = None
         if node.fun not in opaque and all(parent in lowered for parent in node.parents):
@@ -71,6 +72,8 @@ def lower_node(build: Builder, node: TapeNode, xs: tuple[Any, ...]) -> Any:
     rule = RULES.get(node.fun)
     if rule is None or any(map(_is_complex, node.args)):
         return None
+    if node.is_complex or any(parent.is_complex for parent in node.parents):
+        return None
     if any(isinstance(x, Parts) for x in xs) and node.fun not in OF_PARTS:
         return None
     value = rule(build, node, xs)
@@ -83,7 +86,7 @@ def _has_constant(node: TapeNode) -> bool:
     first = FIRST_ADDEND.get(node.fun)
     if first is None:
         return False
-    return any(arg is not None and np.any(arg) for arg in node.args[first:])
+    return any(arg is not None and np.any(np.nan_to_num(arg)) for arg in node.args[first:])
 
 
 def _is_complex(arg: Any) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.core import VSpace, sparse_add
+from autograd.tracer import isbox
 from autograd.util import subvals, toposort
 
-from hessop._errors import NotLinearError, name_of
+from hessop._errors import name_of
 from hessop._tracing import TRACING
 from hessop.tape.builder import Builder, Value
 from hessop.tape.recorder import TapeNode
@@ -29,7 +31,8 @@ def as_recorded(
 ) -> Value:
     """An opaque instruction; or a contraction with the matrix of the primitives, where it is small.
 
-    It goes back to the nearest real arrays: what lies between is complex, or in a container.
+    It goes back to the nearest arrays: what lies between is in a container. A complex array is a
+    real one with one more axis, for its real and its imaginary part.
 
     Parameters
     ----------
@@ -41,68 +44,145 @@ def as_recorded(
         Their constants, where they have some.
     """
     known = {n for n, value in lowered.items() if isinstance(value, Value)}
-    steps = [
+    nodes = [
         step
         for step in toposort(node, lambda n: () if n in known else n.parents)
         if step not in known
     ]
-    inputs = list(
-        dict.fromkeys(parent for step in steps for parent in step.parents if parent in known)
+    nodes.reverse()
+    inputs = list(dict.fromkeys(p for step in nodes for p in step.parents if p in known))
+    number = {n: i for i, n in enumerate([*inputs, *nodes])}
+    function = _Recorded(
+        tuple([_Step.of(step, number) for step in nodes]),
+        tuple([(n.is_complex, at_zero.get(n)) for n in inputs]),
+        (node.is_complex, at_zero.get(node)),
     )
-    steps.reverse()
-    shifted = [n for n in inputs if n in at_zero]
-
-    def function(*arrays: Any) -> Any:
-        values = dict(zip(inputs, arrays, strict=True))
-        for n in shifted:
-            values[n] = values[n] + at_zero[n]
-        with TRACING:  # some primitives trace when they run (odeint)
-            for step in steps:
-                values[step] = _run(step, [values[parent] for parent in step.parents])
-        return values[node] - at_zero[node] if node in at_zero else values[node]
-
-    names = list(dict.fromkeys(name_of(step.fun) for step in steps))
-    name, xs, shape = " ".join(names), [lowered[n] for n in inputs], node.array_shape
+    names = list(dict.fromkeys(name_of(step.fun) for step in nodes))
+    name, xs = " ".join(names), [lowered[n] for n in inputs]
+    shape = (*node.array_shape, 2) if node.is_complex else node.array_shape
     if _ITERATIVE & set(names):
-        return build.opaque(xs, partial(_at_unit_length, function), name, shape)
-    if sum(x.size for x in xs) * prod(shape) <= MATRIX_ENTRIES and len(xs) == 1:
-        return _by_matrix(build, xs[0], function, name, shape)
-    return build.opaque(xs, function, name, shape)
-
-
-def _by_matrix(
-    build: Builder, x: Value, function: Callable[..., Any], name: str, shape: tuple[int, ...]
-) -> Value:
-    units = np.eye(x.size, dtype=build.dtype)
-    columns = np.reshape([function(unit.reshape(x.shape)) for unit in units], (x.size, -1))
-    probe = np.linspace(-1.0, 2.0, x.size, dtype=build.dtype)
-    expected = np.ravel(function(probe.reshape(x.shape)))
-    rounding = 1e4 * np.finfo(build.dtype).eps * np.max(np.abs(columns), initial=0.0) * x.size
-    if not np.allclose(probe @ columns, expected, rtol=0.0, atol=rounding, equal_nan=True):
-        raise NotLinearError(name)
-    x = build.reshape(x, (1, 1, x.size))
-    return build.reshape(build.contract(x, columns[None], constant_first=False), shape)
-
-
-def _at_unit_length(function: Callable[..., Any], *arrays: np.ndarray) -> Any:
-    length = max(float(np.max(np.abs(array), initial=0.0)) for array in arrays)
-    if length == 0.0:
-        return np.zeros_like(function(*(array + 1.0 for array in arrays)))
-    return length * function(*(array / length for array in arrays))
+        return build.opaque(xs, function.scaled, name, shape, key=function.key)
+    if len(xs) == 1 and xs[0].size * prod(shape) <= MATRIX_ENTRIES:
+        columns = _matrix_of(function, xs[0].shape, build.dtype)
+        if columns is not None:
+            x = build.reshape(xs[0], (1, 1, xs[0].size))
+            product = build.contract(x, columns[None], constant_first=False)
+            return build.reshape(product, shape)
+    return build.opaque(xs, function, name, shape, key=function.key)
 
 
 def value_at_zero(node: TapeNode, others: dict[TapeNode, Any]) -> Any:
     """What a primitive gives where v is zero; what is not among the others is zero there."""
-    return _run(
-        node,
-        [others[p] if p in others else np.zeros(p.array_shape) for p in node.parents],
+    step = _Step.of(node, {parent: i for i, parent in enumerate(node.parents)})
+    return step.run(
+        [
+            others[p]
+            if p in others
+            else np.zeros(p.array_shape, complex if p.is_complex else float)
+            for p in node.parents
+        ]
     )
 
 
-def _run(node: TapeNode, values: Sequence[Any]) -> Any:
-    args = subvals(node.args, zip(node.argnums, values, strict=True))
-    if node.fun in (VSpace.mut_add, sparse_add) and args[1] is not None:
-        # Without writing into an argument, which may be read again.
-        space, previous, new = args
-        return VSpace.add(space, previous, node.fun(space, None, new))
-    return node.fun(*args, **node.kwargs)
+@dataclass(frozen=True, eq=False, slots=True)
+class _Step:
+    """A primitive, its constants, and where among earlier values it finds the others."""
+
+    fun: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    argnums: tuple[int, ...]
+    sources: tuple[int, ...]
+
+    @classmethod
+    def of(cls, node: TapeNode, number: dict[TapeNode, int]) -> _Step:
+        # Not the node itself, which would keep the whole tape.
+        sources = tuple([number[parent] for parent in node.parents])
+        return cls(node.fun, node.args, node.kwargs, node.argnums, sources)
+
+    def run(self, values: Sequence[Any]) -> Any:
+        given = [values[source] for source in self.sources]
+        args = subvals(self.args, zip(self.argnums, given, strict=True))
+        if self.fun in (VSpace.mut_add, sparse_add) and args[1] is not None:
+            # Without writing into an argument, which may be read again.
+            space, previous, new = args
+            return VSpace.add(space, previous, self.fun(space, None, new))
+        return self.fun(*args, **self.kwargs)
+
+    @property
+    def key(self) -> Hashable:
+        constants = [*self.args, *(self.kwargs[name] for name in sorted(self.kwargs))]
+        return self.fun, self.argnums, self.sources, tuple(map(_identity, constants))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Recorded:
+    """Primitives as a function of real arrays.
+
+    Attributes
+    ----------
+    steps : tuple of _Step
+    inputs : tuple of (bool, value or None)
+        For each argument whether it is complex, and the constant that is added to its linear part.
+    output : (bool, value or None)
+        The same for the result.
+    """
+
+    steps: tuple[_Step, ...]
+    inputs: tuple[tuple[bool, Any], ...]
+    output: tuple[bool, Any]
+
+    def __call__(self, *arrays: Any) -> Any:
+        values = []
+        for array, (is_complex, constant) in zip(arrays, self.inputs, strict=True):
+            value = array[..., 0] + 1j * array[..., 1] if is_complex else array
+            values.append(value if constant is None else value + constant)
+        with TRACING:  # some primitives trace when they run (odeint)
+            for step in self.steps:
+                values.append(step.run(values))
+        is_complex, constant = self.output
+        result = values[-1] if constant is None else values[-1] - constant
+        if not is_complex:
+            return result
+        if isbox(result):
+            return anp.stack([anp.real(result), anp.imag(result)], axis=-1)
+        return np.stack([np.real(result), np.imag(result)], axis=-1)
+
+    def scaled(self, *arrays: Any) -> Any:
+        """The same with arguments whose largest entry is one, as far as tolerances can tell."""
+        size = max(float(np.max(np.abs(array), initial=0.0)) for array in arrays)
+        if size == 0.0:
+            return np.zeros_like(self(*(array + 1.0 for array in arrays)))
+        return size * self(*(array / size for array in arrays))
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for functions that compute the same."""
+        ends = [*self.inputs, self.output]
+        return (
+            tuple([step.key for step in self.steps]),
+            tuple([(is_complex, _identity(constant)) for is_complex, constant in ends]),
+        )
+
+
+def _identity(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.__array_interface__["data"][0], value.shape, value.strides, value.dtype.str
+    if isinstance(value, int | float | complex | str | type(None)):
+        return type(value), value
+    return id(value)
+
+
+def _matrix_of(
+    function: Callable[..., Any], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray | None:
+    """The matrix of a function, transposed; None where it is not linear, up to rounding."""
+    size = prod(shape)
+    units = np.eye(size, dtype=dtype)
+    columns = np.reshape([function(unit.reshape(shape)) for unit in units], (size, -1))
+    probe = np.linspace(-1.0, 2.0, size, dtype=dtype)
+    expected = np.ravel(function(probe.reshape(shape)))
+    rounding = 1e4 * np.finfo(dtype).eps * np.max(np.abs(columns), initial=0.0) * size
+    if not np.allclose(probe @ columns, expected, rtol=0.0, atol=rounding, equal_nan=True):
+        return None
+    return columns

@@ -184,8 +184,6 @@ def _alive(instructions: Sequence[Instruction]) -> list[bool]:
 
 def _key(instruction: Instruction) -> Hashable:
     """Equal for instructions that compute the same from the same."""
-    if isinstance(instruction, Opaque):
-        return id(instruction)
     where = tuple(
         (a.__array_interface__["data"][0], a.shape, a.strides) for a in constants(instruction)
     )
@@ -200,6 +198,8 @@ def _key(instruction: Instruction) -> Hashable:
         own = (instruction.constant_first,)
     elif isinstance(instruction, Reduce):
         own = instruction.axes
+    elif isinstance(instruction, Opaque):
+        own = (instruction.key,)
     return type(instruction), instruction.shape, reads, own, where
 
 

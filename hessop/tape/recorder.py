@@ -34,10 +34,12 @@ class TapeNode(Node):
     parents : tuple of TapeNode
         What came there.
     shape : tuple of int
-        Of the result; None where that is not a real number or array.
+        Of the result; None where that is not a number or an array.
+    is_complex : bool
+        Whether the result is complex.
     """
 
-    __slots__ = ["argnums", "args", "fun", "kwargs", "parents", "shape"]
+    __slots__ = ["argnums", "args", "fun", "is_complex", "kwargs", "parents", "shape"]
 
     def __init__(
         self,
@@ -59,11 +61,13 @@ class TapeNode(Node):
         self.kwargs = kwargs
         self.argnums = argnums
         self.parents = parents
-        self.shape = np.shape(value) if _is_real(value) else None
+        kind = _kind(value)
+        self.shape = np.shape(value) if kind in ("f", "c") else None
+        self.is_complex = kind == "c"
 
     @property
     def array_shape(self) -> tuple[int, ...]:
-        """The shape of a result that is known to be a real number or array."""
+        """The shape of a result that is known to be a number or an array."""
         shape: tuple[int, ...] | None = self.shape
         assert shape is not None
         return shape
@@ -72,6 +76,7 @@ class TapeNode(Node):
         """Begin a tape with a leaf of v."""
         self.parents = ()
         self.shape = np.shape(value)
+        self.is_complex = False
 
 
 # What reverse mode does not trace (size, comparisons, ...) is not recorded either.
@@ -146,7 +151,7 @@ def _output(result: Any, trace: int) -> TapeNode | None:
     return None
 
 
-def _is_real(value: Any) -> bool:
-    return (
-        isinstance(value, float | np.floating | np.ndarray) and np.asarray(value).dtype.kind == "f"
-    )
+def _kind(value: Any) -> str:
+    if isinstance(value, float | complex | np.generic | np.ndarray):
+        return np.asarray(value).dtype.kind
+    return ""

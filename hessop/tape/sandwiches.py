@@ -7,6 +7,7 @@ to read it is what takes the time. So both halves are computed for one piece of 
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -36,7 +37,9 @@ def sandwich_at(program: Program, number: int) -> partial[None] | None:
         first.constant.nbytes < _LARGE
         or first.x.view.shape[:2] != (1, 1)
         or last.x.view.shape != (1, 1, size)
+        or prod(scale.shape) != size
         or len(scale.terms) != 1
+        or not scale.terms[0].region.is_whole(size)
         or not _reads_all(scale.terms[0], number, size)
         or not _reads_all(last.x, number + 1, size)
         or any(

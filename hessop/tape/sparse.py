@@ -12,10 +12,10 @@ from hessop.tape.instructions import Contract, Gather, Opaque, Read, Reduce, Sca
 from hessop.tape.program import Program, instruction_sizes
 from hessop.tape.views import read
 
-__all__ = ["PROBED_COLUMNS", "sparse_matrix"]
+__all__ = ["PROBED_COLUMNS", "refuse_if_full", "sparse_matrix"]
 
 #: An opaque instruction is run for one column at a time, for no more columns than this.
-PROBED_COLUMNS = 64
+PROBED_COLUMNS = 256
 
 
 def sparse_matrix(program: Program, max_nnz: int) -> csr_array:
@@ -47,15 +47,20 @@ def sparse_matrix(program: Program, max_nnz: int) -> csr_array:
     }
     values: dict[int, csr_array] = {0: eye_array(sizes[0], dtype=program.dtype, format="csr")}
     for number, instruction in enumerate(program.instructions, 1):
-        where = f"%{number} of {len(program.instructions)}"
+        last = number == len(program.instructions)
+        where = "in the result" if last else f"in %{number}, a value on the way to the result"
         if isinstance(instruction, Opaque):
-            value = _probed(instruction, program, values, where)
+            value = _probed(instruction, program, values)
         else:
             value = csr_array((sizes[number], program.columns), dtype=program.dtype)
-            for source, matrix in _matrices(instruction, sizes, number):
+            if isinstance(instruction, Contract):
+                rows = instruction.x.view.shape[1]
+                entries = rows * int(np.count_nonzero(instruction.constant))
+                refuse_if_full(entries, max_nnz, where)
+            for source, matrix in _matrices(instruction, sizes, number, program.dtype):
                 product = _product(matrix, values[source], source == 0, max_nnz, where)
                 value = product if value.nnz == 0 else value + product
-        _refuse_if_full(value.nnz, max_nnz, where)
+        refuse_if_full(value.nnz, max_nnz, where)
         values[number] = value
         for one in instruction.reads:
             if last_read[one.value] == number:
@@ -66,11 +71,14 @@ def sparse_matrix(program: Program, max_nnz: int) -> csr_array:
     return result
 
 
-def _matrices(instruction: Any, sizes: list[int], number: int) -> Iterator[tuple[int, csr_array]]:
+def _matrices(
+    instruction: Any, sizes: list[int], number: int, dtype: Any
+) -> Iterator[tuple[int, csr_array]]:
     """For each value that an instruction reads, the matrix that it multiplies it with."""
     pieces: dict[int, list[tuple[np.ndarray, np.ndarray, Any]]] = {}
     for value, rows, columns, entries in _ENTRIES[type(instruction)](instruction, sizes):
-        pieces.setdefault(value, []).append((rows, columns, np.broadcast_to(entries, rows.shape)))
+        entries = np.broadcast_to(np.asarray(entries, dtype=dtype), rows.shape)
+        pieces.setdefault(value, []).append((rows, columns, entries))
     for value, some in pieces.items():
         rows, columns, entries = (np.concatenate([p[i].ravel() for p in some]) for i in range(3))
         matrix = coo_array((entries, (rows, columns)), shape=(sizes[number], sizes[value])).tocsr()
@@ -98,28 +106,27 @@ def _product(
         stop = max(start + 1, int(np.searchsorted(ends, before + max_nnz, side="right")))
         pieces.append(matrix[start:stop] @ value)
         count += pieces[-1].nnz
-        _refuse_if_full(count, max_nnz, where)
+        refuse_if_full(count, max_nnz, where)
         start = stop
     return vstack(pieces, format="csr")
 
 
-def _refuse_if_full(count: int, max_nnz: int, where: str) -> None:
+def refuse_if_full(count: int, max_nnz: int, where: str = "in the result") -> None:
+    """Raise a ValueError when a matrix has too many nonzeros."""
     if count > max_nnz:
         raise ValueError(
-            f"the matrix is not sparse enough: {count:,} nonzeros so far (at {where}), more than "
+            f"the matrix is not sparse enough: {count:,} nonzeros so far, {where}, more than "
             f"max_nnz={max_nnz:,}. Allow more if they fit in memory, use to_dense, or solve with "
             "products alone."
         )
 
 
-def _probed(
-    instruction: Opaque, program: Program, values: dict[int, csr_array], where: str
-) -> csr_array:
+def _probed(instruction: Opaque, program: Program, values: dict[int, csr_array]) -> csr_array:
     entering = [values[one.value] for one in instruction.reads]
     columns = np.unique(np.concatenate([value.indices for value in entering]))
     if len(columns) > PROBED_COLUMNS:
         raise ValueError(
-            f"{instruction.name} ({where}) is not lowered to linear instructions, and "
+            f"{instruction.name} is not lowered to linear instructions, and "
             f"{len(columns):,} columns enter it, more than the {PROBED_COLUMNS} that are probed. "
             "Use products, or to_dense."
         )
@@ -127,12 +134,15 @@ def _probed(
     if not len(columns):
         return csr_array(shape, dtype=program.dtype)
     dense = [value[:, columns].toarray().T.copy() for value in entering]
-    result = np.empty((len(columns), shape[0]), dtype=program.dtype)
-    for row, *buffers in zip(result, *dense, strict=True):
+    found = []
+    for column, *buffers in zip(columns, *dense, strict=True):
         pairs = zip(instruction.reads, buffers, strict=True)
-        row[:] = np.ravel(instruction.function(*(read(one.view, buffer) for one, buffer in pairs)))
-    j, i = np.nonzero(result)
-    return coo_array((result[j, i], (i, columns[j])), shape=shape).tocsr()
+        result = np.ravel(instruction.function(*(read(one.view, buffer) for one, buffer in pairs)))
+        rows = np.flatnonzero(result)
+        found.append((result[rows], rows, np.full(len(rows), column)))
+    entries, rows, numbers = (np.concatenate([some[i] for some in found]) for i in range(3))
+    matrix: csr_array = coo_array((entries, (rows, numbers)), shape=shape).tocsr()
+    return matrix.astype(program.dtype, copy=False)
 
 
 # --- entries of an instruction's matrix -----------------------------------------------------------
