@@ -20,8 +20,10 @@ MATRIX_COLUMNS = 64
 _COPIED = 2**15
 # Bytes of all buffers for the columns that are played together: what the cache holds. Constants
 # beyond the cache are read again for every such group, which then had better be larger.
-_BLOCK_BYTES = 2**21
+_BLOCK_BYTES = 2**20
 _MOST_BLOCK_BYTES = 2**25
+# Fewer columns than this are played faster one by one.
+_FEW = 4
 # Workspaces that are kept between products, for several threads; of large ones only the last.
 _KEPT = 4
 _KEPT_BYTES = 2**22
@@ -77,10 +79,12 @@ class Player:
         together = max(1, self._block_bytes // self._bytes_of_column())
         for start in range(0, len(rows), together):
             stop = min(start + together, len(rows))
-            workspace = self._workspace(None if stop - start == 1 else stop - start)
-            if stop - start == 1:
-                workspace.play_into(rows[start], result[start])
+            if stop - start < _FEW:
+                workspace = self._workspace(None)
+                for row, product in zip(rows[start:stop], result[start:stop], strict=True):
+                    workspace.play_into(row, product)
             else:
+                workspace = self._workspace(stop - start)
                 workspace.play_into(rows[start:stop], result[start:stop])
             self._give_back(workspace)
         return result.T

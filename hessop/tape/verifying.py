@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,20 @@ __all__ = ["agrees", "compiled", "difference", "is_slower"]
 Product = Callable[[np.ndarray], np.ndarray]
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    # Recording makes thousands of small objects and no garbage, and the collector would look at
+    # all of them again and again: that takes as long as everything else.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 @np.errstate(all="ignore")  # what is not finite is for whoever asks for products to report
 def compiled(
     on_leaves: Callable[[Sequence[Any]], Sequence[Any]],

@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=15, help="turns of each contestant")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of names of workloads")
-    parser.add_argument("--sparse", action="store_true", help="also whole sparse matrices")
+    parser.add_argument("--sparse", action="store_true", help="whole sparse matrices instead")
     options = parser.parse_args()
     compiling.RECORD_AFTER = sys.maxsize  # who has a program is said above
 
@@ -264,9 +264,11 @@ def main() -> None:
         return [work for work in works if any(part in work.name for part in options.only)]
 
     print("medians; in brackets, relative to the first of the row")
+    if options.sparse:
+        for work in chosen(sparse_workloads()):
+            compare_sparse(work, options.repeat)
+        return
     rows = [compare(work, options.repeat) for work in chosen(workloads())]
-    for work in chosen(sparse_workloads()) if options.sparse else []:
-        compare_sparse(work, options.repeat)
     print("", _row(HEADER), _row(["---"] * len(HEADER)), *rows, sep="\n")
 
 
