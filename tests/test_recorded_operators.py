@@ -211,7 +211,7 @@ def test_a_product_that_is_not_finite_is_not_blamed_on_the_program():
         H = hessian_operator(fun, np.array([0.0] * 40 + [1.0] * 40))
         with pytest.raises(ValueError, match=r"NaN|nan"):
             H @ np.ones((80, 30))
-        with pytest.raises(ValueError, match="to_sparse.* not finite"):
+        with pytest.raises(ValueError, match=r"to_sparse.* not finite"):
             H.to_sparse()
 
 
@@ -252,7 +252,7 @@ def test_a_primitive_without_a_second_derivative_keeps_the_forward_program():
     defvjp(thrice_back, lambda ans, g: lambda h: thrice_again(h))
     x = np.ones(100)
     J = jacobian_operator(lambda x: thrice(x) ** 2, x)
-    with pytest.warns(ProgramWarning, match="the adjoint of the Jacobian .* thrice_again"):
+    with pytest.warns(ProgramWarning, match=r"the adjoint of the Jacobian .* thrice_again"):
         J.compile()
     np.testing.assert_allclose(J @ x, 18.0)
     np.testing.assert_allclose(J.T @ x, 18.0)
