@@ -26,9 +26,8 @@ from hessop.tape.verifying import agrees, compiled, is_slower
 __all__ = ["RECORD_AFTER", "Point", "Products", "compiling_point"]
 
 #: Products that are computed as autograd does it before they are made a program. Recording costs
-#: about as much as that (``tests/benchmarks/when_to_record.py``: 19 in the median, with quartiles at
-#: 17 and 23). So in the worst case, of one product more, twice of what was needed is paid; for many
-#: products little is.
+#: about as much (``tests/benchmarks/when_to_record.py``: 19 in the median, quartiles at 17 and 23).
+#: So in the worst case, of one product more, twice of what was needed is paid; for many, little.
 RECORD_AFTER = 20
 
 
