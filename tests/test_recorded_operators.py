@@ -99,9 +99,14 @@ def test_a_block_counts_as_its_columns(recordings):
 
 def test_compile_returns_the_operator():
     H = hessian_operator(cubes, np.ones(3))
-    assert H.compile() is H
     J = jacobian_operator(lambda x: x**2, np.ones(3))
-    assert J.compile() is J
+    for operator in (H, J):
+        assert not operator.is_compiled
+        assert operator.compile() is operator
+        assert operator.is_compiled
+        assert ", compiled, float64" in repr(operator)
+    differences = hessian_operator(cubes, np.ones(3), mode="finite-difference")
+    assert not differences.is_compiled
 
 
 def test_an_objective_plays_the_same_program(recordings):

@@ -108,6 +108,8 @@ class DifferencePoint:
     mode : {"finite-difference", "finite-difference-forward"}
     """
 
+    is_compiled = False
+
     def __init__(
         self,
         layout: Layout,

@@ -91,6 +91,11 @@ class Products:
             raise NoProgramError(f"{self._name} has no program: {self._reason}.")
         return self._player
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a program by now."""
+        return isinstance(self._ways[0], Player)
+
     def _count(self, columns: int) -> None:
         if self._player is None and not self._reason:
             self._asked += columns
@@ -191,6 +196,11 @@ class Point(Protocol):
         """The program that products are computed with from now on, ready to be played."""
         ...
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a program by now."""
+        ...
+
     def step_error(self) -> float:
         """Estimated relative error of the last product; 0.0 where products are exact."""
         ...
@@ -220,6 +230,10 @@ class _CompilingPoint:
         self.product = self._products.product
         self.block = self._products.block
         self.compile = self._products.compile
+
+    @property
+    def is_compiled(self) -> bool:
+        return self._products.is_compiled
 
     @property
     def gradient(self) -> np.ndarray:

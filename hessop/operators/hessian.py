@@ -61,6 +61,11 @@ class HessianOperator(RecordedOperator):
         return self._point.compile()
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a linear program by now."""
+        return self._point.is_compiled
+
+    @property
     def value(self) -> float:
         """The function's value at x."""
         return self._point.value
@@ -138,7 +143,7 @@ class HessianOperator(RecordedOperator):
         return " (the flat size of x)"
 
     def _facts(self) -> tuple[str, ...]:
-        return (f"of {self._name}", self.mode)
+        return (f"of {self._name}", self.mode, *(["compiled"] if self.is_compiled else []))
 
     def __reduce__(self) -> Any:
         if self._remake is None:

@@ -64,6 +64,11 @@ class JacobianOperator(RecordedOperator):
         return self._products.compile()
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a linear program by now."""
+        return self._products.is_compiled
+
+    @property
     def value(self) -> np.ndarray:
         """The function at x, in its own shape: a fresh copy."""
         return np.array(self._value)
@@ -83,7 +88,7 @@ class JacobianOperator(RecordedOperator):
         return f"A derivative of {self._name} does not exist at x, or overflows."
 
     def _facts(self) -> tuple[str, ...]:
-        return (f"of {self._name}",)
+        return (f"of {self._name}", *(["compiled"] if self.is_compiled else []))
 
     def __reduce__(self) -> Any:
         if self._remake is None:

@@ -22,10 +22,15 @@ _MOST_NONZEROS = 10_000_000
 class RecordedOperator(BaseOperator):
     """An operator whose products are recorded, and then played.
 
-    A subclass gives `_player`.
+    A subclass gives `_player` and `is_compiled`.
     """
 
     def _player(self) -> Player:
+        raise NotImplementedError
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a linear program by now."""
         raise NotImplementedError
 
     @property

@@ -306,5 +306,9 @@ class _CountedPoint:
     def compile(self) -> Any:
         return self._point.compile()
 
+    @property
+    def is_compiled(self) -> bool:
+        return self._point.is_compiled
+
     def step_error(self) -> float:
         return self._point.step_error()
