@@ -278,8 +278,11 @@ _MOVES = _named(
 )
 _IDENTITIES = _named("real conj conjugate real_if_close positive _astype")
 _SPLITS = _named("split array_split vsplit hsplit dsplit")
-# Later releases of autograd have a function around the primitive, under its name.
-_WHERE = next(fun for fun in primitive_vjps if getattr(fun, "__name__", "") == "where")
+# Later releases of autograd have functions around these primitives, under their names.
+_WHERE, _MEAN = (
+    next(fun for fun in primitive_vjps if getattr(fun, "__name__", "") == name)
+    for name in ("where", "mean")
+)
 
 #: What each primitive is lowered by.
 RULES: dict[Any, Rule] = {
@@ -308,7 +311,7 @@ RULES: dict[Any, Rule] = {
     anp.array_from_args: stack_entries,
     anp._array_from_scalar_or_array: as_array,
     anp.sum: reduce,
-    anp.mean: partial(reduce, mean=True),
+    _MEAN: partial(reduce, mean=True),
     anp.trace: trace,
     anp.einsum: einsum,
     anp.dot: partial(product, labels=dot_labels),
