@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hessop._tracing import TRACING
 from hessop.tape.builder import Builder, Value
 from hessop.tape.instructions import Contract, Factor, Gather, Opaque, Reduce, Scatter, Sum, Term
 from hessop.tape.program import Program
-from hessop.tape.views import View, whole
+from hessop.tape.views import View, read, whole
 
 __all__ = ["adjoint_program"]
 
@@ -41,21 +42,16 @@ def adjoint_program(program: Program) -> Program:
         if not parts[number]:
             continue
         instruction = program.instructions[number - 1]
-        cotangent = _total(build, parts[number], instruction.shape)
+        cotangent = build.place(parts[number], instruction.shape)
         for value, part, view in _RULES[type(instruction)](build, program, instruction, cotangent):
-            parts[value].append(_without_repeats(build, part, view))
-    _total(build, parts[0], (program.columns,))
-    if not build.instructions or build.instructions[-1].shape != (program.columns,):
-        build.place([], (program.columns,))
+            size = prod(program.shape_of(value))
+            parts[value].append(_without_repeats(build, part, view, size))
+    build.place(parts[0], (program.columns,))
     return build.finish()
 
 
-def _total(build: Builder, parts: list[tuple[Value, View]], shape: tuple[int, ...]) -> Value:
-    return build.place(parts, shape)
-
-
-def _without_repeats(build: Builder, part: Value, view: View) -> tuple[Value, View]:
-    """A part summed over the axes along which the view repeats its entries."""
+def _without_repeats(build: Builder, part: Value, view: View, size: int) -> tuple[Value, View]:
+    """A part summed over the entries that the view reads more than once."""
     repeated = tuple(
         [
             i
@@ -63,10 +59,13 @@ def _without_repeats(build: Builder, part: Value, view: View) -> tuple[Value, Vi
             if n > 1 > abs(step)
         ]
     )
-    if not repeated:
-        return part, view
-    kept = [view.over(i) for i in range(len(view.shape)) if i not in repeated]
-    return build.reduce(part, repeated), View((), (), view.offset).with_axes(*kept)
+    if repeated:
+        kept = [view.over(i) for i in range(len(view.shape)) if i not in repeated]
+        part, view = build.reduce(part, repeated), View((), (), view.offset).with_axes(*kept)
+    if view.overlaps:  # a sliding window
+        positions = read(view, np.arange(size))
+        return build.scatter(part, positions, (size,)), whole((size,))
+    return part, view
 
 
 Parts = list[tuple[int, Value, View]]

@@ -49,6 +49,16 @@ class View:
         """Whether it is the whole of a buffer of that size, in order."""
         return self.offset == 0 and self.size == size and self.is_run
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether it may read an entry more than once."""
+        reach = 0
+        for step, extent in sorted(zip(map(abs, self.strides), self.shape, strict=True)):
+            if extent > 1 and step <= reach:
+                return True
+            reach += step * (extent - 1)
+        return False
+
     def over(self, axis: int) -> tuple[int, int]:
         """Extent and stride of an axis."""
         return self.shape[axis], self.strides[axis]
