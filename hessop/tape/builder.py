@@ -142,7 +142,7 @@ class Builder:
 
     def reduce(self, x: Value, axes: tuple[int, ...]) -> Value:
         """The sum of a value over some axes, which vanish."""
-        axes = tuple(sorted(axis for axis in axes))
+        axes = tuple(sorted(axes))
         kept = tuple([n for axis, n in enumerate(x.shape) if axis not in axes])
         if prod(kept) == x.size:
             return self.reshape(x, kept)

@@ -1,4 +1,4 @@
-"""A program as text: one instruction a line."""
+"""Instructions as text, one a line."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hessop.tape.instructions import (
     Scatter,
     Sum,
     Term,
-    constants,
     flops,
     is_copy,
-    memory_of,
     moved,
 )
 from hessop.tape.views import Shape, View
 
-__all__ = ["amount", "program_text"]
+__all__ = ["amount", "instruction_lines"]
 
 
-def program_text(columns: int, instructions: Sequence[Instruction], dtype: np.dtype[Any]) -> str:
-    """A program, with a line of totals above it.
+def instruction_lines(
+    columns: int, instructions: Sequence[Instruction], dtype: np.dtype[Any]
+) -> list[str]:
+    """The instructions of a program, one a line.
 
     ``%3`` is a value, ``%3[10:20]`` a run of its entries, ``%3[5 + (1, 20)]`` one that begins at
     entry 5 and steps by 1 and 20 along its axes; ``c(20, 3)`` a constant of this shape.
@@ -44,15 +44,6 @@ def program_text(columns: int, instructions: Sequence[Instruction], dtype: np.dt
     dtype : numpy.dtype
     """
     shapes = [(columns,), *(instruction.shape for instruction in instructions)]
-    kept = memory_of(constant for i in instructions for constant in constants(i))
-    count = len(instructions)
-    head = (
-        f"linear program {columns:,} -> {prod(shapes[-1]):,}, {dtype}: "
-        f"{count:,} instruction{'s' * (count != 1)}, "
-        f"{amount(sum(map(flops, instructions)), 'flop')}, "
-        f"{amount(dtype.itemsize * sum(map(moved, instructions)), 'B')} moved, "
-        f"{amount(kept, 'B')} of constants"
-    )
     rows = [
         (
             f"%{number}",
@@ -65,7 +56,7 @@ def program_text(columns: int, instructions: Sequence[Instruction], dtype: np.dt
         for number, instruction in enumerate(instructions, 1)
     ]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-    lines = [
+    return [
         "  ".join(
             cell.rjust(width) if i in (3, 4) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=False))
@@ -74,7 +65,6 @@ def program_text(columns: int, instructions: Sequence[Instruction], dtype: np.dt
         + row[5]
         for row in rows
     ]
-    return "\n".join([head, *lines])
 
 
 def amount(number: float, unit: str) -> str:

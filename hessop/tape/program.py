@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hessop.tape.instructions import Instruction, constants, flops, memory_of, moved
-from hessop.tape.printing import program_text
+from hessop.tape.printing import amount, instruction_lines
 from hessop.tape.views import Shape
 
 __all__ = ["Program", "instruction_sizes"]
@@ -60,7 +60,13 @@ class Program:
         return self.instructions[value - 1].shape if value else (self.columns,)
 
     def __str__(self) -> str:
-        return program_text(self.columns, self.instructions, self.dtype)
+        count = len(self.instructions)
+        head = (
+            f"linear program {self.columns:,} -> {self.rows:,}, {self.dtype}: "
+            f"{count:,} instruction{'s' * (count != 1)}, {amount(self.flops, 'flop')}, "
+            f"{amount(self.bytes_moved, 'B')} moved, {amount(self.bytes_kept, 'B')} of constants"
+        )
+        return "\n".join([head, *instruction_lines(self.columns, self.instructions, self.dtype)])
 
     __repr__ = __str__
 

@@ -7,7 +7,7 @@ like work in a function (``x[1:].T[None]``) costs nothing in a program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -164,21 +164,14 @@ def view_of(fun: Callable[[np.ndarray], Any], shape: Shape) -> View | None:
     if not isinstance(result, np.ndarray) or result.size == 0:
         return None
     offset = _address(result) - _address(probe)
-    return _canonical(result, offset) if 0 <= offset < size else None
+    return _canonical(result.shape, result.strides, offset) if 0 <= offset < size else None
 
 
 def view_of_array(array: np.ndarray) -> tuple[View, np.ndarray]:
     """A view, and the flat memory that it reads an array from."""
-    if any(stride < 0 for stride in array.strides) or any(
-        s % array.itemsize for s in array.strides
-    ):
+    if any(step < 0 or step % array.itemsize for step in array.strides):
         array = np.ascontiguousarray(array)
-    view = View(
-        array.shape,
-        tuple(
-            [s // array.itemsize if n > 1 else 0 for s, n in zip(array.strides, array.shape)]  # noqa: B905
-        ),
-    )
+    view = _canonical(array.shape, [step // array.itemsize for step in array.strides], 0)
     span = 1 + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
     return view, np.lib.stride_tricks.as_strided(array, (span,), (array.itemsize,))
 
@@ -201,9 +194,9 @@ def affine(index: np.ndarray) -> View | None:
     return View(index.shape, tuple(strides), first)
 
 
-def _canonical(array: np.ndarray, offset: int) -> View:
-    strides = [step if n > 1 else 0 for step, n in zip(array.strides, array.shape, strict=True)]
-    return View(array.shape, tuple(strides), offset)
+def _canonical(shape: Shape, strides: Sequence[int], offset: int) -> View:
+    steps = [step if n > 1 else 0 for step, n in zip(strides, shape, strict=True)]
+    return View(shape, tuple(steps), offset)
 
 
 def _address(array: np.ndarray) -> int:
