@@ -10,11 +10,12 @@ __all__ = [
     "MissingDerivativeError",
     "NoProgramError",
     "NonFiniteError",
+    "NotConvexWarning",
     "NotLinearError",
     "NotTracedError",
     "ProgramWarning",
     "name_of",
-    "warn_of_program",
+    "warn_user",
 ]
 
 
@@ -53,16 +54,20 @@ class NotLinearError(NoProgramError):
         super().__init__(f"{primitive} is not linear in v")
 
 
+class NotConvexWarning(RuntimeWarning):
+    """A Gauss-Newton matrix is not positive semidefinite, because the loss is not convex."""
+
+
 class ProgramWarning(RuntimeWarning):
     """Products go on as autograd computes them, because they could not be made a program."""
 
 
-def warn_of_program(message: str) -> None:
-    """Give a ProgramWarning at the line of the user's own code."""
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Give a warning at the line of the user's own code."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THE_USERS:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ProgramWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 _NOT_THE_USERS = {"hessop", "scipy"}

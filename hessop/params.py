@@ -104,6 +104,11 @@ Give a tree nested like x, with arrays for its leaves.
 
     spec: optree.PyTreeSpec
 
+    @property
+    def is_array(self) -> bool:
+        """Whether the tree is a single array or number."""
+        return optree.treespec_is_leaf(self.spec)
+
     def build(self, leaves: Sequence[Any]) -> Any:
         """The tree that has these leaves."""
         return self.spec.unflatten(leaves)
@@ -176,6 +181,15 @@ Give a tree nested like x, with arrays for its leaves.
                     "the shape that it has in x."
                 )
         return self.join(arrays)
+
+    def names(self, name: str = "x") -> list[str]:
+        """How a user would write each leaf: ``x['w']``."""
+        return [accessor.codify(name) for accessor in self.spec.accessors()]
+
+    def partition(self) -> list[np.ndarray]:
+        """The indices of each leaf in the flat vector."""
+        ends = zip(self.offsets, self.offsets[1:], strict=False)
+        return [np.arange(start, end) for start, end in ends]
 
     def where(self, index: int, name: str = "x") -> str:
         """How a user would write the entry `index` of the flat vector: ``x['w'][0, 1]``."""

@@ -128,7 +128,7 @@ def test_constraint_derivatives():
     H = constraint.hess(x, np.array([1.0, 2.0, 5.0]))
     np.testing.assert_allclose(H.to_dense(), [[12, 0, 4], [0, 24, 0], [4, 0, 0]])
     np.testing.assert_array_equal(constraint.hess(x, np.zeros(3, np.int8)) @ x, np.zeros(3))
-    with pytest.raises(TypeError, match="belongs to a constraint"):
+    with pytest.raises(TypeError, match="belongs to an optimizer"):
         H.__reduce__()
 
 

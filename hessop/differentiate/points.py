@@ -25,7 +25,14 @@ from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.recording import Recording, record
 from hessop.params import Layout
 
-__all__ = ["MODES", "AutogradPoint", "DifferencePoint", "differentiate_at", "plain_value"]
+__all__ = [
+    "MODES",
+    "AutogradPoint",
+    "DifferencePoint",
+    "differentiate_at",
+    "plain_value",
+    "record_scalar",
+]
 
 MODES = (
     "auto",
@@ -222,7 +229,7 @@ def differentiate_at(
             "or a gradient of your own as grad=."
         )
     function = fun
-    recording, seed = _record_scalar(function, layout, x, args)
+    recording, seed = record_scalar(function, layout, x, args)
     result = recording.value
     value = float(result if isinstance(result, float) else result.item())
     if not mode.startswith("finite-difference"):
@@ -241,7 +248,7 @@ def differentiate_at(
 def _gradient_near(
     fun: Callable[..., Any], layout: Layout, x: np.ndarray, args: tuple[Any, ...]
 ) -> np.ndarray:
-    recording, seed = _record_scalar(fun, layout, x, args)
+    recording, seed = record_scalar(fun, layout, x, args)
     if not np.isfinite(recording.value).all():
         # Its derivative may well be finite, as that of log is at a negative number, and be wrong.
         raise NonFiniteError(
@@ -251,9 +258,16 @@ def _gradient_near(
     return gradient(recording, seed)
 
 
-def _record_scalar(
+def record_scalar(
     fun: Callable[..., Any], layout: Layout, x: np.ndarray, args: tuple[Any, ...]
 ) -> tuple[Recording, np.ndarray]:
+    """The recording of a scalar function, and the cotangent 1 in the shape of its value.
+
+    Raises
+    ------
+    NotTracedError
+        When it does not return one real number.
+    """
     recording = record(fun, layout, x, args)
     value = recording.value
     if not isinstance(value, float) and np.size(value) != 1:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hessop._errors import NoProgramError, warn_of_program
+from hessop._errors import NoProgramError, ProgramWarning, warn_user
 from hessop._tracing import TRACING
 from hessop.differentiate.linear_map import LinearMap
 from hessop.differentiate.points import AutogradPoint, DifferencePoint
@@ -23,12 +23,33 @@ from hessop.tape.passes import optimize
 from hessop.tape.player import Player
 from hessop.tape.verifying import agrees, compiled, is_slower
 
-__all__ = ["RECORD_AFTER", "Point", "Products", "compiling_point"]
+__all__ = ["RECORD_AFTER", "Multiplier", "Point", "Products", "compiling_point"]
 
 #: Products that are computed as autograd does it before they are made a program. Recording costs
 #: about as much (``tests/benchmarks/when_to_record.py``: 19 in the median, quartiles at 17 and 23).
 #: So in the worst case, of one product more, twice of what was needed is paid; for many, little.
 RECORD_AFTER = 20
+
+
+class Multiplier(Protocol):
+    """What products are computed with: `Products`, or a point."""
+
+    def product(self, v: np.ndarray) -> np.ndarray:
+        """The product with one vector, as a fresh one."""
+        ...
+
+    def block(self, V: np.ndarray) -> np.ndarray:
+        """The product with a block of columns."""
+        ...
+
+    def compile(self) -> Player:
+        """The program that products are computed with from now on, ready to be played."""
+        ...
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether products are computed with a program by now."""
+        ...
 
 
 class Products:
@@ -134,7 +155,8 @@ class Products:
         except Exception as error:  # whatever it is, products have to go on
             kind = "" if isinstance(error, NoProgramError) else f"{type(error).__name__}: "
             self._reason = f"{kind}{error}"
-            warn_of_program(f"{name}: {self._reason}, so products go on as autograd computes them.")
+            message = f"{name}: {self._reason}, so products go on as autograd computes them."
+            warn_user(message, ProgramWarning)
             return None
 
 
@@ -168,7 +190,7 @@ class _Once:
 # --- points ---------------------------------------------------------------------------------------
 
 
-class Point(Protocol):
+class Point(Multiplier, Protocol):
     """What a Hessian operator needs of a function at a point."""
 
     layout: Layout
@@ -182,23 +204,6 @@ class Point(Protocol):
     @property
     def gradient(self) -> np.ndarray:
         """The gradient, shape (n,)."""
-        ...
-
-    def product(self, v: np.ndarray) -> np.ndarray:
-        """Hv, a fresh vector of shape (n,)."""
-        ...
-
-    def block(self, V: np.ndarray) -> np.ndarray:
-        """HV, a fresh array of shape (n, k)."""
-        ...
-
-    def compile(self) -> Player:
-        """The program that products are computed with from now on, ready to be played."""
-        ...
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether products are computed with a program by now."""
         ...
 
     def step_error(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,13 @@ import numpy as np
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import differentiate_at
 from hessop.operators.compiling import Point, compiling_point
-from hessop.operators.recorded import RecordedOperator
+from hessop.operators.curvature import CurvatureOperator
 from hessop.params import as_args, read_tree
-from hessop.tape.player import Player
 
 __all__ = ["HessianOperator", "hessian_operator"]
 
 
-class HessianOperator(RecordedOperator):
+class HessianOperator(CurvatureOperator):
     """The Hessian of a function at a point. Made by `hessian_operator`.
 
     It has the methods of `scipy.sparse.linalg.LinearOperator`, and is its own transpose.
@@ -42,28 +42,10 @@ class HessianOperator(RecordedOperator):
     symbol = "H"
 
     def __init__(
-        self, point: Point, x: np.ndarray, name: str, remake: tuple[Any, ...] | None
+        self, point: Point, x: np.ndarray, name: str, remake: partial[Any] | None = None
     ) -> None:
-        n = point.layout.size
-        super().__init__(point.layout.dtype, (n, n), symmetric=True)
+        super().__init__(point.layout, x, point, name, remake)
         self._point = point
-        self._x = x
-        self._name = name
-        self._remake = remake
-
-    def _product(self, v: np.ndarray) -> np.ndarray:
-        return self._point.product(v)
-
-    def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return self._point.block(V)
-
-    def _player(self) -> Player:
-        return self._point.compile()
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether products are computed with a linear program by now."""
-        return self._point.is_compiled
 
     @property
     def value(self) -> float:
@@ -84,11 +66,6 @@ class HessianOperator(RecordedOperator):
         return gradient.copy()
 
     @property
-    def x(self) -> np.ndarray:
-        """The point as a flat vector, shape (n,): a fresh copy."""
-        return self._x.copy()
-
-    @property
     def mode(self) -> str:
         """How products are computed; never ``"auto"``."""
         return self._point.mode
@@ -102,57 +79,14 @@ class HessianOperator(RecordedOperator):
         """
         return self._point.step_error()
 
-    def unflatten(self, v: Any) -> Any:
-        """The parameter tree of a flat vector, nested like x; see `hessop.params`."""
-        return self._point.layout.unflatten(v)
-
-    def flatten(self, tree: Any) -> np.ndarray:
-        """The flat vector of a tree nested like x."""
-        return self._point.layout.flatten(tree)
-
-    def matvec_tree(self, v: Any) -> Any:
-        """``H v`` for a tree v nested like x, as such a tree.
-
-        Parameters
-        ----------
-        v : parameter tree
-            With the nest and the shapes of x.
-
-        Returns
-        -------
-        parameter tree
-
-        Examples
-        --------
-        >>> import autograd.numpy as np
-        >>> from hessop import hessian_operator
-        >>> H = hessian_operator(lambda p: p["a"] ** 2 * p["b"], {"a": 1.0, "b": 2.0})
-        >>> product = H.matvec_tree({"a": 1.0, "b": 0.0})
-        >>> float(product["a"]), float(product["b"])
-        (4.0, 2.0)
-        """
-        return self.unflatten(self @ self._point.layout.flatten(v, "v"))
-
     def _suspect(self) -> str:
         return (
             f"The second derivative of {self._name} does not exist at x (as for a norm at 0, or a "
             "branch of where that is not taken), or it overflows."
         )
 
-    def _meaning_of(self, n: int) -> str:
-        return " (the flat size of x)"
-
     def _facts(self) -> tuple[str, ...]:
         return (f"of {self._name}", self.mode, *(["compiled"] if self.is_compiled else []))
-
-    def __reduce__(self) -> Any:
-        if self._remake is None:
-            raise TypeError(
-                f"the Hessian of {self._name} cannot be pickled: it belongs to a constraint. "
-                "Pickle the function and the point, and make it again."
-            )
-        fun, args, mode, grad = self._remake
-        return _hessian_operator, (fun, self.unflatten(self._x), args, mode, grad)
 
 
 def hessian_operator(
@@ -233,7 +167,9 @@ def hessian_operator(
             f"{name}(x) is {at_x.value}, expected a finite number. "
             "Choose a point inside the domain, or scale what overflows."
         )
-    return HessianOperator(at_x, point, name, (fun, args, mode, grad))
+    tree = layout.unflatten(point)
+    remake = partial(hessian_operator, fun, tree, args=args, mode=mode, grad=grad)
+    return HessianOperator(at_x, point, name, remake)
 
 
 def check_gradient(gradient: np.ndarray, point: Point, what: str) -> None:
@@ -245,10 +181,3 @@ def check_gradient(gradient: np.ndarray, point: Point, what: str) -> None:
             "number. The derivative does not exist there (as for a norm at 0, or a branch of where "
             "that is not taken), or it overflows."
         )
-
-
-def _hessian_operator(
-    fun: Any, x: Any, args: tuple[Any, ...], mode: str, grad: Any
-) -> HessianOperator:
-    # Unpickling calls with positions only.
-    return hessian_operator(fun, x, args=args, mode=mode, grad=grad)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hessop._errors import NonFiniteError, name_of
+from hessop._errors import name_of
 from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_product
-from hessop.differentiate.recording import Recording, record
+from hessop.differentiate.models import Model, record_model
 from hessop.operators.compiling import Products
 from hessop.operators.recorded import RecordedOperator
 from hessop.params import as_args, read_tree
-from hessop.tape.player import Player
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
@@ -24,58 +23,51 @@ class JacobianOperator(RecordedOperator):
 
     Attributes
     ----------
-    value : ndarray
-        What the function returned at x, in its own shape; a fresh copy each time.
+    value : ndarray or tree
+        What the model returned at x, nested and shaped as it was; a fresh copy each time.
+    outputs : ndarray, shape (m,)
+        The same as a flat vector.
+    layout : Layout
+        How the parameters lie in the flat vector.
     n_matvec : int
         Columns multiplied so far, by J and by its transpose.
     """
 
     symbol = "J"
 
-    def __init__(
-        self, recording: Recording, name: str, remake: tuple[Any, ...] | None = None
-    ) -> None:
+    def __init__(self, model: Model, name: str, remake: partial[Any] | None = None) -> None:
+        recording = model.recording
         layout = recording.layout
-        shape = (int(np.size(recording.value)), layout.size)
-        super().__init__(layout.dtype, shape, symmetric=False)
-        self._value = recording.value
-        self._layout = layout
-        self._name = name
-        self._remake = remake
-        self._products = Products(
+        products = Products(
             partial(jacobian_product, recording),
             partial(jacobian_adjoint_product, recording),
             name=f"the Jacobian of {name}",
         )
-
-    def _product(self, v: np.ndarray) -> np.ndarray:
-        return self._products.product(v)
+        shape = (model.outputs.size, layout.size)
+        super().__init__(layout.dtype, shape, products, name, remake, symmetric=False)
+        self.layout = layout
+        self._adjoint_products = products
+        self._model = model
 
     def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
-        return self._products.product(u, of_adjoint=True)
-
-    def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return self._products.block(V)
+        return self._adjoint_products.product(u, of_adjoint=True)
 
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
-        return self._products.block(U, of_adjoint=True)
-
-    def _player(self) -> Player:
-        return self._products.compile()
+        return self._adjoint_products.block(U, of_adjoint=True)
 
     @property
-    def is_compiled(self) -> bool:
-        """Whether products are computed with a linear program by now."""
-        return self._products.is_compiled
+    def value(self) -> Any:
+        """What the model returned at x, nested and shaped as it was: a fresh copy."""
+        return self._model.value
 
     @property
-    def value(self) -> np.ndarray:
-        """The function at x, in its own shape: a fresh copy."""
-        return np.array(self._value)
+    def outputs(self) -> np.ndarray:
+        """The same as a flat vector, shape (m,): the leaves raveled, one after the other."""
+        return self._model.outputs.copy()
 
     def unflatten(self, v: Any) -> Any:
         """The parameter tree of a flat vector of n entries, nested like x."""
-        return self._layout.unflatten(v)
+        return self.layout.unflatten(v)
 
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, by columns, or by rows where there are fewer of them."""
@@ -83,20 +75,6 @@ class JacobianOperator(RecordedOperator):
             columns = self._columns(self.shape[0], progress, "to_dense", transposed=True)
             return np.concatenate([block.T for _, _, block in columns])
         return super().to_dense(symmetrize=symmetrize, progress=progress)
-
-    def _suspect(self) -> str:
-        return f"A derivative of {self._name} does not exist at x, or overflows."
-
-    def _facts(self) -> tuple[str, ...]:
-        return (f"of {self._name}", *(["compiled"] if self.is_compiled else []))
-
-    def __reduce__(self) -> Any:
-        if self._remake is None:
-            raise TypeError(
-                f"this Jacobian of {self._name} cannot be pickled: it belongs to an optimizer's "
-                "run. Make it again with jacobian_operator."
-            )
-        return _jacobian_operator, self._remake
 
 
 def jacobian_operator(
@@ -107,7 +85,8 @@ def jacobian_operator(
     Parameters
     ----------
     model : callable
-        ``model(x, *args)``, written with autograd.numpy, returns an array of any shape: m entries.
+        ``model(x, *args)``, written with autograd.numpy, returns an array of any shape, or a nest
+        of dicts, lists, tuples and namedtuples of arrays: m entries in all.
     x : parameter tree
         The point, of n entries in all. Copied.
     args : tuple
@@ -116,13 +95,14 @@ def jacobian_operator(
     Returns
     -------
     JacobianOperator
-        Shape (m, n). ``J @ v`` and ``J.T @ u`` each cost about as much as a gradient.
+        Shape (m, n), with the outputs raveled. ``J @ v`` and ``J.T @ u`` each cost about as much as
+        a gradient; both are there for blocks, too.
 
     Raises
     ------
     TypeError
-        When x has a leaf that is not real, or `model` does not return a real array that depends on
-        x through autograd (`NotTracedError`).
+        When x has a leaf that is not real, or `model` does not return real numbers that depend on x
+        through autograd (`NotTracedError`).
     NonFiniteError
         When x or ``model(x)`` is not finite.
 
@@ -145,16 +125,6 @@ def jacobian_operator(
     layout, point = read_tree(x)
     args = as_args(args)
     name = name_of(model)
-    recording = record(model, layout, point, args)
-    if np.size(recording.value) == 0:
-        raise ValueError(f"{name}(x) is empty, expected at least one entry to differentiate.")
-    if not np.isfinite(recording.value).all():
-        raise NonFiniteError(
-            f"{name}(x) is not finite, expected finite numbers. Choose a point inside the domain."
-        )
-    return JacobianOperator(recording, name, (model, layout.unflatten(point), args))
-
-
-def _jacobian_operator(model: Any, x: Any, args: tuple[Any, ...]) -> JacobianOperator:
-    # Unpickling calls with positions only.
-    return jacobian_operator(model, x, args=args)
+    at_x = record_model(model, layout, point, args)
+    remake = partial(jacobian_operator, model, layout.unflatten(point), args=args)
+    return JacobianOperator(at_x, name, remake)

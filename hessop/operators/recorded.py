@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from hessop._errors import NonFiniteError, NoProgramError
 from hessop.operators.base import BaseOperator
-from hessop.tape.player import Player
+from hessop.operators.compiling import Multiplier
 from hessop.tape.program import Program
 from hessop.tape.sparse import refuse_if_full, sparse_matrix
 
@@ -22,16 +23,42 @@ _MOST_NONZEROS = 10_000_000
 class RecordedOperator(BaseOperator):
     """An operator whose products are recorded, and then played.
 
-    A subclass gives `_player` and `is_compiled`.
+    Parameters
+    ----------
+    dtype, shape, symmetric
+        As for `BaseOperator`.
+    products : Multiplier
+    name : str
+        Of the function that it is made of.
+    remake : partial, optional
+        Makes the operator anew from what can be pickled; without it, it cannot be.
     """
 
-    def _player(self) -> Player:
-        raise NotImplementedError
+    def __init__(
+        self,
+        dtype: Any,
+        shape: tuple[int, int],
+        products: Multiplier,
+        name: str,
+        remake: partial[Any] | None = None,
+        *,
+        symmetric: bool,
+    ) -> None:
+        super().__init__(dtype, shape, symmetric=symmetric)
+        self._products = products
+        self._name = name
+        self._remake = remake
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return self._products.product(v)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return self._products.block(V)
 
     @property
     def is_compiled(self) -> bool:
         """Whether products are computed with a linear program by now."""
-        raise NotImplementedError
+        return self._products.is_compiled
 
     @property
     def program(self) -> Program:
@@ -56,7 +83,7 @@ class RecordedOperator(BaseOperator):
         linear program 3 -> 3, float64: 1 instruction, 3 flop, 72 B moved, 24 B of constants
         %1  scale  (3,)  3 flop  72 B  c(3,) * %0
         """
-        return self._player().program
+        return self._products.compile().program
 
     def compile(self) -> Self:
         """Record the linear program now, instead of after some products.
@@ -71,7 +98,7 @@ class RecordedOperator(BaseOperator):
         NoProgramError, ValueError
             As `program`.
         """
-        self._player()
+        self._products.compile()
         return self
 
     def to_sparse(self, *, max_nnz: int | None = None) -> csr_array:
@@ -114,7 +141,7 @@ class RecordedOperator(BaseOperator):
         if max_nnz is None:
             max_nnz = max(_MOST_NONZEROS, 10 * max(self.shape))
         try:
-            player = self._player()
+            player = self._products.compile()
         except NoProgramError as error:
             raise NoProgramError(f"{error} Use to_dense, or products alone.") from None
         if player.matrix is None:
@@ -127,3 +154,17 @@ class RecordedOperator(BaseOperator):
                 f"{self.symbol}.to_sparse() has entries that are not finite. {self._suspect()}"
             )
         return matrix
+
+    def _suspect(self) -> str:
+        return f"A derivative of {self._name} does not exist at x, or overflows."
+
+    def _facts(self) -> tuple[str, ...]:
+        return (f"of {self._name}", *(["compiled"] if self.is_compiled else []))
+
+    def __reduce__(self) -> Any:
+        if self._remake is None:
+            raise TypeError(
+                f"this {type(self).__name__} of {self._name} cannot be pickled: it belongs to an "
+                "optimizer's run. Pickle the function and the point, and make it again."
+            )
+        return self._remake, ()

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import NonlinearConstraint
 
 from hessop._errors import name_of
+from hessop.differentiate.models import Model, record_model
 from hessop.differentiate.points import AutogradPoint
-from hessop.differentiate.recording import Recording, record
 from hessop.operators.compiling import compiling_point
 from hessop.operators.hessian import HessianOperator
 from hessop.operators.jacobian import JacobianOperator
@@ -56,22 +56,22 @@ def nonlinear_constraint(
     layout, _ = read_tree(x0, "x0")
     args = as_args(args)
     name = name_of(fun)
-    cache = PointCache(lambda x: record(fun, layout, x, args))
+    cache = PointCache(lambda x: record_model(fun, layout, x, args, finite=False))
 
-    def at(x: Any) -> Recording:
+    def at(x: Any) -> Model:
         return cache.at(np.asarray(x, dtype=layout.dtype))
 
     def values(x: np.ndarray) -> np.ndarray:
-        return np.array(at(x).value, dtype=np.float64, ndmin=1).ravel()
+        return at(x).outputs.astype(np.float64)
 
     def jacobian(x: np.ndarray) -> np.ndarray:
         return JacobianOperator(at(x), name).to_dense().astype(np.float64, copy=False)
 
     def hessian(x: np.ndarray, v: np.ndarray) -> HessianOperator:
-        recording = at(x)
+        recording = at(x).recording
         weights = np.reshape(np.asarray(v, dtype=layout.dtype), np.shape(recording.value))
         value = float(np.vdot(weights, recording.value))
         point = compiling_point(AutogradPoint(recording, weights, value, "auto"), f"vᵀ{name}")
-        return HessianOperator(point, np.array(x, dtype=layout.dtype), f"vᵀ{name}", None)
+        return HessianOperator(point, np.array(x, dtype=layout.dtype), f"vᵀ{name}")
 
     return NonlinearConstraint(values, lb, ub, jac=jacobian, hess=hessian)

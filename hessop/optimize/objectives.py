@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from hessop._errors import NonFiniteError, name_of
 from hessop.differentiate.points import differentiate_at
 from hessop.operators.compiling import Point, compiling_point
-from hessop.operators.hessian import HessianOperator, check_gradient
+from hessop.operators.hessian import HessianOperator, check_gradient, hessian_operator
 from hessop.optimize.caches import PointCache
 from hessop.params import as_args, read_tree
 
@@ -179,8 +180,15 @@ class Objective:
             )
         if at_x.hessian is None:
             self._counts["nhev"] += 1
-            remake = (self._fun, self.args, self._mode, self._grad)
             point = np.array(x, dtype=self.layout.dtype)
+            remake = partial(
+                hessian_operator,
+                self._fun,
+                self.layout.unflatten(point),
+                args=self.args,
+                mode=self._mode,
+                grad=self._grad,
+            )
             at_x.hessian = HessianOperator(at_x.point, point, self._name, remake)
         return at_x.hessian
 

@@ -10,7 +10,7 @@ import scipy.optimize
 from scipy.optimize import OptimizeResult
 
 from hessop._errors import NonFiniteError, name_of
-from hessop.differentiate.recording import record
+from hessop.differentiate.models import record_model
 from hessop.operators.jacobian import JacobianOperator
 from hessop.optimize.bounds import flat_side
 from hessop.optimize.caches import PointCache
@@ -81,11 +81,15 @@ def least_squares(
     layout, x = read_tree(x0, "x0")
     args = as_args(args)
     name = name_of(residuals)
-    cache = PointCache(lambda z: JacobianOperator(record(residuals, layout, z, args), name))
+
+    def jacobian_at(z: np.ndarray) -> JacobianOperator:
+        return JacobianOperator(record_model(residuals, layout, z, args, finite=False), name)
+
+    cache = PointCache(jacobian_at)
 
     def values(z: np.ndarray) -> np.ndarray:
         try:
-            return cache.at(np.asarray(z, dtype=layout.dtype)).value.ravel()
+            return cache.at(np.asarray(z, dtype=layout.dtype)).outputs
         except NonFiniteError:  # a plain infinity from a branch of the function
             return np.full(first.size, np.inf)
 
@@ -93,7 +97,7 @@ def least_squares(
         J = cache.at(np.asarray(z, dtype=layout.dtype))
         return J.to_dense() if dense else J
 
-    first = cache.at(x).value
+    first = cache.at(x).outputs
     if not np.isfinite(first).all():
         raise NonFiniteError(
             f"{name}(x0) is not finite, expected finite residuals. Start inside the domain."

@@ -1,0 +1,344 @@
+"""Where a model's parameters enter, read off its recording: there are no layer classes.
+
+A parameter, or any part of one that is sliced, reshaped or transposed, *enters* a primitive. Where
+that is a product with activations (dot, matmul, tensordot, inner, einsum), or an addition, the
+gradient in it is an outer product of what came in and of the cotangent of what went out, summed
+over rows. Kronecker-factored curvature and per-example gradients are made of these two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import primitive_vjps
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.util import subvals
+
+from hessop._errors import name_of
+from hessop._tracing import TRACING
+from hessop.differentiate.recording import RecordedNode, Recording, pull
+
+__all__ = ["Elsewhere", "Layer", "cotangents", "entries", "joint_layers"]
+
+# A part of a parameter stays one when these are applied to it.
+_VIEWS = {
+    anp.reshape,
+    anp.ravel,
+    anp.squeeze,
+    anp.expand_dims,
+    anp.transpose,
+    anp.swapaxes,
+    anp.moveaxis,
+    ArrayBox.__getitem__,
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layer:
+    """A product of activations and parameters, ``outputs = inputs @ x[positions]`` row by row.
+
+    Attributes
+    ----------
+    positions : ndarray of int, shape (inputs, outputs)
+        Where each parameter is in the flat vector.
+    inputs : ndarray, shape (*rows, inputs)
+        The activations; ones, for a bias.
+    node : RecordedNode
+        Whose cotangent is that of the outputs.
+    by_rows : callable
+        Brings that cotangent to the shape (*rows, outputs).
+    """
+
+    positions: np.ndarray
+    inputs: np.ndarray
+    node: RecordedNode
+    by_rows: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Elsewhere:
+    """Parameters that enter in another way.
+
+    Attributes
+    ----------
+    positions : ndarray of int
+    reason : str
+    """
+
+    positions: np.ndarray
+    reason: str
+
+
+def entries(recording: Recording) -> tuple[list[Layer], list[Elsewhere]]:
+    """All places where parameters enter, in the order in which they ran."""
+    parts = _parts_of_parameters(recording)
+    layers: list[Layer] = []
+    others: list[Elsewhere] = []
+    for node in reversed(recording.order):
+        if node in parts:
+            continue
+        entering = [i for i, p in zip(node.argnums, node.parents, strict=True) if p in parts]
+        for i in entering:
+            positions = parts[node.parents[node.argnums.index(i)]]
+            found = None
+            if len(entering) == 1:
+                rule = _RULES.get(node.fun)
+                found = None if rule is None else rule(node, i, positions)
+            if found is None:
+                others.append(Elsewhere(positions, f"enters {name_of(node.fun)}"))
+            else:
+                layers.append(found)
+    if recording.order[0] in parts:
+        others.append(Elsewhere(parts[recording.order[0]], "is an output itself"))
+    return layers, others
+
+
+def joint_layers(recording: Recording) -> tuple[list[Layer], list[Elsewhere]]:
+    """Layers that share no parameter, a bias joined to the weights that it is added to.
+
+    What enters twice, or otherwise, or not at all, is named with the reason.
+    """
+    layers, others = entries(recording)
+    joint = _with_biases(layers, recording)
+    count = np.zeros(recording.layout.size, dtype=int)
+    for positions in [one.positions for one in joint] + [one.positions for one in others]:
+        np.add.at(count, positions.ravel(), 1)
+    once: list[Layer] = []
+    for layer in joint:
+        if count[layer.positions].max() > 1:
+            others.append(Elsewhere(layer.positions, "enters more than once"))
+        else:
+            once.append(layer)
+    unused = np.flatnonzero(count == 0)
+    if unused.size:
+        others.append(Elsewhere(unused, "does not enter the outputs"))
+    return once, others
+
+
+def cotangents(
+    recording: Recording, nodes: Sequence[RecordedNode], seeds: Iterable[np.ndarray]
+) -> Iterator[list[np.ndarray]]:
+    """For each seed, the cotangents of some nodes: reverse passes that spare the parameters.
+
+    Parameters
+    ----------
+    recording : Recording
+    nodes : sequence of RecordedNode
+    seeds : iterable of ndarray
+        Cotangents of the result, shaped like it.
+
+    Yields
+    ------
+    list of ndarray
+        In the order of `nodes`.
+    """
+    parts = _parts_of_parameters(recording)
+    found: dict[RecordedNode, Any] = {}
+    spared: dict[RecordedNode, _Spared] = {}
+    rules = []
+    for node in reversed(recording.order):
+        if node in parts:
+            continue
+        kept = [(i, p) for i, p in zip(node.argnums, node.parents, strict=True) if p not in parts]
+        spared[node] = _Spared(tuple([spared[parent] for _, parent in kept]))
+        argnums = tuple([i for i, _ in kept])
+        rules.append(_noting(node, argnums, found if node in nodes else None))
+    order = tuple(reversed(spared.values()))
+    for seed in seeds:
+        with TRACING:
+            pull(order, reversed(rules), seed)
+        yield [found.pop(node) for node in nodes]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Spared:
+    """A node without its parameters."""
+
+    parents: tuple[_Spared, ...]
+
+
+def _noting(
+    node: RecordedNode, argnums: tuple[int, ...], found: dict[RecordedNode, Any] | None
+) -> Callable[[Any], Sequence[Any]]:
+    """The node's rule for some of its arguments, which writes down the cotangent that comes."""
+    rule = (
+        primitive_vjps[node.fun](argnums, node.value, node.args, node.kwargs) if argnums else None
+    )
+
+    def pull_back(cotangent: Any) -> Sequence[Any]:
+        if found is not None:
+            found[node] = cotangent
+        return rule(cotangent) if rule else ()
+
+    return pull_back
+
+
+def _parts_of_parameters(recording: Recording) -> dict[RecordedNode, np.ndarray]:
+    """For each node that is a part of a parameter, where its entries are in the flat vector."""
+    layout = recording.layout
+    positions = layout.split(np.arange(layout.size))
+    parts = dict(zip(recording.roots, map(np.asarray, positions), strict=True))
+    for node in reversed(recording.order):
+        is_view = node.parents and node.fun in _VIEWS and node.argnums == (0,)
+        if is_view and node.parents[0] in parts:
+            args = subvals(node.args, [(0, parts[node.parents[0]])])
+            parts[node] = np.asarray(node.fun(*args, **node.kwargs))
+    return parts
+
+
+# --- how a parameter enters -----------------------------------------------------------------------
+
+
+def _product(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
+    """A product of a parameter and activations, as an einsum of the two."""
+    labels = _LABELS[node.fun](node, np.ndim(_operand(node, 0)), np.ndim(_operand(node, 1)))
+    if labels is None:
+        return None
+    *of_operands, of_result = labels
+    first = 1 if node.fun is anp.einsum else 0
+    which = argnum - first
+    of_part, of_activations = of_operands[which], of_operands[1 - which]
+    activations = _operand(node, 1 - which)
+    inner = [a for a in of_part if a in of_activations and a not in of_result]
+    outer = [a for a in of_part if a in of_result and a not in of_activations]
+    rows = [a for a in of_activations if a in of_result and a not in of_part]
+    if len(inner) + len(outer) != len(of_part) or len(inner) + len(rows) != len(of_activations):
+        return None  # an axis that is shared by all three, or summed in one
+    rows.sort(key=of_result.index)
+    outer.sort(key=of_result.index)
+
+    def arrange(array: np.ndarray, have: Sequence[int], *groups: Sequence[int]) -> np.ndarray:
+        axes = [have.index(a) for group in groups for a in group]
+        return array.transpose(axes)
+
+    def merged(array: np.ndarray, count: int) -> np.ndarray:
+        return array.reshape(*array.shape[: array.ndim - count], -1)
+
+    part = arrange(positions, of_part, inner, outer)
+    inputs = merged(arrange(np.asarray(activations), of_activations, rows, inner), len(inner))
+
+    def by_rows(cotangent: np.ndarray) -> np.ndarray:
+        return merged(arrange(np.asarray(cotangent), of_result, rows, outer), len(outer))
+
+    width = prod(part.shape[: len(inner)])
+    return Layer(part.reshape(width, -1), inputs, node, by_rows)
+
+
+def _operand(node: RecordedNode, which: int) -> Any:
+    return node.args[which + 1 if node.fun is anp.einsum else which]
+
+
+def _bias(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
+    """A parameter that is added to something: repeated along axes of the result, or not."""
+    shape = np.shape(node.value)
+    sign = -1.0 if node.fun is anp.subtract and argnum == 1 else 1.0
+    lead = len(shape) - positions.ndim
+    same = [a for a in range(len(shape)) if a < lead or positions.shape[a - lead] < shape[a]]
+    rest = [a for a in range(len(shape)) if a not in same]
+
+    def by_rows(cotangent: np.ndarray) -> np.ndarray:
+        rows = np.asarray(cotangent).transpose(*same, *rest)
+        return rows.reshape(*rows.shape[: len(same)], -1)
+
+    inputs = np.full((*(shape[a] for a in same), 1), sign)
+    return Layer(positions.reshape(1, -1), inputs, node, by_rows)
+
+
+def _with_biases(layers: Sequence[Layer], recording: Recording) -> list[Layer]:
+    """Join a bias to the product that it is added to, where nothing else uses that product."""
+    uses = Counter(parent for node in recording.order for parent in node.parents)
+    by_node = {layer.node: layer for layer in layers if layer.node.fun in _LABELS}
+    joint: list[Layer] = []
+    for layer in layers:
+        weights = next((by_node[p] for p in layer.node.parents if p in by_node), None)
+        if layer.node.fun in _LABELS or weights is None or uses[weights.node] > 1:
+            joint.append(layer)
+            continue
+        rows = weights.inputs.shape[:-1]
+        same_rows = layer.inputs.shape[:-1] == rows
+        if not same_rows or layer.positions.shape[1] != weights.positions.shape[1]:
+            joint.append(layer)
+            continue
+        joint.remove(weights)
+        inputs = np.concatenate([weights.inputs, layer.inputs], axis=-1)
+        positions = np.concatenate([weights.positions, layer.positions])
+        joint.append(replace(weights, positions=positions, inputs=inputs))
+    return joint
+
+
+# --- products as einsums: the axes of both operands and of the result, as numbers -----------------
+
+Labels = tuple[list[int], list[int], list[int]] | None
+
+
+def _dot(node: RecordedNode, p: int, q: int) -> Labels:
+    if p == 0 or q == 0:
+        return None
+    return _contracted(p, q, [(p - 1, max(q - 2, 0))])
+
+
+def _inner(node: RecordedNode, p: int, q: int) -> Labels:
+    return None if p == 0 or q == 0 else _contracted(p, q, [(p - 1, q - 1)])
+
+
+def _matmul(node: RecordedNode, p: int, q: int) -> Labels:
+    if p > 2 and q > 2:
+        return None  # a stack of products
+    first, second, result = _contracted(p, q, [(p - 1, max(q - 2, 0))])
+    if q > 2:  # the stack comes first in the result
+        rows = [a for a in second[:-2] if a in result]
+        result = rows + [a for a in result if a not in rows]
+    return first, second, result
+
+
+def _tensordot(node: RecordedNode, p: int, q: int) -> Labels:
+    axes = node.args[2] if len(node.args) > 2 else node.kwargs.get("axes", 2)
+    if isinstance(axes, int):
+        pairs = [(p - axes + i, i) for i in range(axes)]
+    else:
+        left, right = (np.atleast_1d(side) for side in axes)
+        pairs = [(int(i) % p, int(j) % q) for i, j in zip(left, right, strict=True)]
+    return _contracted(p, q, pairs)
+
+
+def _einsum(node: RecordedNode, p: int, q: int) -> Labels:
+    subscripts = node.args[0]
+    if not isinstance(subscripts, str) or len(node.args) != 3 or "." in subscripts:
+        return None
+    operands, arrow, result = subscripts.replace(" ", "").partition("->")
+    first, second = operands.split(",")
+    if not arrow:
+        result = "".join(sorted(a for a in set(first + second) if (first + second).count(a) == 1))
+    if any(len(set(labels)) != len(labels) for labels in (first, second)):
+        return None  # a diagonal
+    return list(map(ord, first)), list(map(ord, second)), list(map(ord, result))
+
+
+def _contracted(
+    p: int, q: int, pairs: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[int], list[int]]:
+    first, second = list(range(p)), list(range(p, p + q))
+    for i, j in pairs:
+        second[j] = first[i]
+    summed = {first[i] for i, _ in pairs}
+    return first, second, [a for a in (*first, *second) if a not in summed]
+
+
+_LABELS: dict[Any, Callable[[RecordedNode, int, int], Labels]] = {
+    anp.dot: _dot,
+    anp.inner: _inner,
+    anp.matmul: _matmul,
+    anp.tensordot: _tensordot,
+    anp.einsum: _einsum,
+}
+_RULES: dict[Any, Callable[[RecordedNode, int, np.ndarray], Layer | None]] = {
+    **dict.fromkeys(_LABELS, _product),
+    anp.add: _bias,
+    anp.subtract: _bias,
+}

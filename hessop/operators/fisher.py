@@ -1,0 +1,265 @@
+"""Fisher information matrices of a model with a likelihood, at a point."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from hessop._errors import name_of
+from hessop._progress import progress_bar
+from hessop.differentiate.autograd import jacobian_adjoint_product
+from hessop.differentiate.layers import Layer, cotangents, entries
+from hessop.differentiate.linear_map import LinearMap, outer_products
+from hessop.differentiate.models import Model, record_model
+from hessop.likelihoods import Likelihood
+from hessop.operators.compiling import Products
+from hessop.operators.curvature import CurvatureOperator
+from hessop.operators.gauss_newton import sandwiched
+from hessop.operators.scores import (
+    by_examples,
+    check_likelihood,
+    output_scores,
+    single_output,
+)
+from hessop.params import as_args, read_tree
+
+__all__ = ["FisherOperator", "fisher_operator"]
+
+
+class FisherOperator(CurvatureOperator):
+    """A Fisher information matrix at a point. Made by `fisher_operator`.
+
+    It is symmetric, positive semidefinite, and its own transpose.
+
+    Attributes
+    ----------
+    kind : {"exact", "monte-carlo", "empirical"}
+    likelihood : Likelihood
+    value : ndarray
+        The outputs of the model at x; a fresh copy each time.
+    x : ndarray, shape (n,)
+        The flat point; a fresh copy each time.
+    layout : Layout
+        How the parameters lie in the flat vector.
+    n_matvec : int
+        Columns multiplied so far.
+    """
+
+    symbol = "F"
+
+    def __init__(
+        self,
+        model: Model,
+        likelihood: Likelihood,
+        kind: str,
+        scores: Callable[[], np.ndarray],
+        x: np.ndarray,
+        name: str,
+        remake: partial[Any],
+    ) -> None:
+        outputs = single_output(model, name)
+        self.kind = kind
+        self.likelihood = likelihood
+        self._model = model
+        self._scores = scores
+        self._examples, _ = by_examples(outputs, likelihood.event_dims)
+        if kind == "exact":
+            product = partial(likelihood.fisher_product, outputs)
+        else:
+            product = partial(outer_products, scores(), self._examples)
+        of_outputs = LinearMap(model.layout, model.layout, lambda leaves: [product(leaves[0])])
+        products = Products(
+            lambda: sandwiched(model, of_outputs), name=f"the Fisher matrix of {name}"
+        )
+        super().__init__(model.recording.layout, x, products, name, remake)
+
+    @property
+    def value(self) -> Any:
+        """The outputs of the model at x: a fresh copy."""
+        return self._model.value
+
+    def gradients(self, *, progress: bool = False) -> np.ndarray:
+        """Rows whose outer products add up to the matrix: ``F = GᵀG``.
+
+        For ``"empirical"``, row i is the gradient of the negative log-likelihood of example i. For
+        ``"monte-carlo"`` there is such a row for every example and draw, over the root of the
+        number of draws; for ``"exact"``, for every example and root of the likelihood's own Fisher
+        matrix.
+
+        Where parameters enter by products with activations and by addition only, all rows are
+        made together from the activations and the cotangents of the layers, without a loop over
+        examples, and checked against a product. Otherwise each row is a product with the adjoint of
+        the Jacobian.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar where there are products to make; needs tqdm.
+
+        Returns
+        -------
+        ndarray, shape (k, n)
+            k is the number of examples times that of draws or roots.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hessop import fisher_operator, likelihoods
+        >>> X, y = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0.0, 1.0])
+        >>> normal = likelihoods.Gaussian()
+        >>> F = fisher_operator(lambda w: X @ w, normal, np.zeros(2), kind="empirical", targets=y)
+        >>> F.gradients() + 0.0
+        array([[ 0.,  0.],
+               [-3., -4.]])
+        """
+        recording, scores = self._model.recording, self._scores()
+        layers, others = entries(recording)
+        if not others and all(self._has_examples(one.inputs) for one in layers):
+            rows = self._from_layers(layers, scores)
+            v = np.random.default_rng(0).standard_normal(self.shape[0]).astype(self.dtype)
+            # An axis as long as that of the examples may be another one.
+            expected, found = self._product(v), rows.T @ (rows @ v)
+            tolerance = float(np.finfo(self.dtype).eps) ** 0.75
+            if np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected):
+                return rows
+        return self._by_products(scores, progress)
+
+    def _has_examples(self, inputs: np.ndarray) -> bool:
+        """Whether the rows of a layer count the examples; all rows belong to a single one."""
+        return self._examples == 1 or (inputs.ndim > 1 and len(inputs) == self._examples)
+
+    def _from_layers(self, layers: Sequence[Layer], scores: np.ndarray) -> np.ndarray:
+        k, recording = self._examples, self._model.recording
+        rows = np.zeros((len(scores), k, self.shape[0]), dtype=self.dtype)
+        nodes = [layer.node for layer in layers]
+        inputs = [layer.inputs.reshape(k, -1, layer.inputs.shape[-1]) for layer in layers]
+        seeds = (score.reshape(np.shape(recording.value)) for score in scores)
+        for of_one, found in zip(rows, cotangents(recording, nodes, seeds), strict=True):
+            for layer, a, cotangent in zip(layers, inputs, found, strict=True):
+                g = layer.by_rows(cotangent)
+                products = np.matmul(a.transpose(0, 2, 1), g.reshape(k, -1, g.shape[-1]))
+                where, columns = layer.positions.ravel(), products.reshape(k, -1)
+                if np.unique(where).size == where.size:
+                    of_one[:, where] += columns
+                else:
+                    np.add.at(of_one.T, where, columns.T)
+        return rows.reshape(-1, self.shape[0])
+
+    def _by_products(self, scores: np.ndarray, progress: bool) -> np.ndarray:
+        pull_back = jacobian_adjoint_product(self._model.recording)
+        products = Products(lambda: pull_back, name=f"the adjoint Jacobian of {self._name}")
+        split = scores.reshape(len(scores), self._examples, -1)
+        rows = np.empty((*split.shape[:2], self.shape[0]), dtype=self.dtype)
+        with progress_bar(progress, len(scores), desc="gradients", unit="score") as bar:
+            for score, of_one in zip(split, rows, strict=True):
+                seeds = np.zeros((self._examples, *score.shape), dtype=self.dtype)
+                seeds[np.arange(self._examples), np.arange(self._examples)] = score
+                of_one[...] = products.block(seeds.reshape(self._examples, -1).T).T
+                if bar is not None:
+                    bar.update()
+        return rows.reshape(-1, self.shape[0])
+
+    def _facts(self) -> tuple[str, ...]:
+        return (self.kind, *super()._facts())
+
+
+def fisher_operator(
+    model: Callable[..., Any],
+    likelihood: Likelihood,
+    x: Any,
+    *,
+    kind: str = "exact",
+    targets: Any = None,
+    num_samples: int = 1,
+    rng: Any = None,
+    args: tuple[Any, ...] = (),
+) -> FisherOperator:
+    """The Fisher information matrix of a model whose outputs say how targets are distributed.
+
+    With J_i the Jacobian of the outputs of example i, ``F = Σ_i J_iᵀ Λ_i J_i``, where Λ_i is the
+    Fisher matrix of the likelihood in its outputs (``"exact"``), or an average of ``r rᵀ`` over
+    gradients r of the negative log-likelihood in the outputs: at targets drawn from the likelihood
+    (``"monte-carlo"``), or at those observed (``"empirical"``).
+
+    Exact is what `gauss_newton_operator` gives for the same negative log-likelihood. Monte Carlo
+    converges to it, with an error that falls with the root of the number of draws. Empirical is
+    another matrix, the sum of outer products of the gradients of single examples.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, *args)``, written with autograd.numpy, returns one array of outputs; examples lie
+        along its first axis. It must not mix them (as batch normalisation does).
+    likelihood : Likelihood
+        ``likelihoods.Gaussian(scale)``, ``Bernoulli()``, ``Categorical()``, ``Poisson()``, or your
+        own.
+    x : parameter tree
+        The point. Copied.
+    kind : {"exact", "monte-carlo", "empirical"}
+    targets : array_like, optional
+        The observed targets, for ``"empirical"``; the others do not look at them.
+    num_samples : int
+        Draws for each example, for ``"monte-carlo"``.
+    rng : None, int or numpy.random.Generator
+        For ``"monte-carlo"``. All draws are made here, once.
+    args : tuple
+        Further arguments of the model, not differentiated.
+
+    Returns
+    -------
+    FisherOperator
+        Shape (n, n). The sum over examples, as the negative log-likelihood is: for the mean, divide
+        it by their number.
+
+    Raises
+    ------
+    TypeError
+        When x has a leaf that is not real, the likelihood is none, or the model does not return one
+        real array that depends on x through autograd (`NotTracedError`).
+    ValueError
+        For an unknown kind, and for targets that are missing, have another shape or are impossible.
+    NonFiniteError
+        When x or an output is not finite.
+
+    Notes
+    -----
+    J. Martens, "New insights and perspectives on the natural gradient method", JMLR 21, 2020;
+    F. Kunstner, L. Balles and P. Hennig, "Limitations of the empirical Fisher approximation",
+    NeurIPS 32, 2019.
+
+    Examples
+    --------
+    >>> import autograd.numpy as np
+    >>> from hessop import fisher_operator, likelihoods
+    >>> X = np.array([[1.0, 0.0], [1.0, 2.0]])
+    >>> F = fisher_operator(lambda w: X @ w, likelihoods.Bernoulli(), np.zeros(2))
+    >>> F.to_dense()
+    array([[0.5, 0.5],
+           [0.5, 1. ]])
+    >>> (F / len(X)) @ np.array([1.0, 0.0])  # of the mean
+    array([0.25, 0.25])
+    """
+    layout, point = read_tree(x)
+    args = as_args(args)
+    name = name_of(model)
+    check_likelihood(likelihood, kind, targets, num_samples)
+    rng = np.random.default_rng(rng)
+    remake = partial(
+        fisher_operator,
+        model,
+        likelihood,
+        layout.unflatten(point),
+        kind=kind,
+        targets=targets,
+        num_samples=num_samples,
+        rng=copy.deepcopy(rng),  # so that a pickle makes the same draws
+        args=args,
+    )
+    at_x = record_model(model, layout, point, args)
+    outputs = single_output(at_x, name)
+    scores = cache(partial(output_scores, outputs, likelihood, kind, targets, num_samples, rng))
+    return FisherOperator(at_x, likelihood, kind, scores, point, name, remake)

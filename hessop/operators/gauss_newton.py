@@ -1,0 +1,198 @@
+"""The Gauss-Newton matrix of a loss of a model: the Hessian without the model's own curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from hessop._errors import NonFiniteError, NotConvexWarning, name_of, warn_user
+from hessop.differentiate.autograd import (
+    gradient,
+    jacobian_adjoint_product,
+    jacobian_product,
+)
+from hessop.differentiate.linear_map import LinearMap, compose
+from hessop.differentiate.models import Model, record_model
+from hessop.differentiate.points import AutogradPoint, differentiate_at
+from hessop.operators.compiling import Products
+from hessop.operators.curvature import CurvatureOperator
+from hessop.params import as_args, read_tree
+
+__all__ = ["GaussNewtonOperator", "gauss_newton_operator", "sandwiched"]
+
+
+class GaussNewtonOperator(CurvatureOperator):
+    """The Gauss-Newton matrix of a loss at a point. Made by `gauss_newton_operator`.
+
+    It is symmetric, and its own transpose.
+
+    Attributes
+    ----------
+    value : float
+        The loss at x.
+    gradient : ndarray, shape (n,)
+        The gradient of the loss in the parameters at x; a fresh copy each time.
+    x : ndarray, shape (n,)
+        The flat point; a fresh copy each time.
+    layout : Layout
+        How the parameters lie in the flat vector.
+    n_matvec : int
+        Columns multiplied so far.
+    """
+
+    symbol = "G"
+
+    def __init__(
+        self, model: Model, loss: AutogradPoint, x: np.ndarray, name: str, remake: partial[Any]
+    ) -> None:
+        products = Products(
+            lambda: sandwiched(model, loss.linear_map()),
+            name=f"the Gauss-Newton matrix of {name}",
+        )
+        super().__init__(model.recording.layout, x, products, name, remake)
+        self._model = model
+        self._loss = loss
+
+    @property
+    def value(self) -> float:
+        """The loss at x."""
+        return self._loss.value
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The gradient of the loss in the parameters, shape (n,): a fresh copy.
+
+        Raises
+        ------
+        NonFiniteError
+            When an entry is NaN or infinite, though the value is finite.
+        """
+        return self._gradient.copy()
+
+    @cached_property
+    def _gradient(self) -> np.ndarray:
+        recording = self._model.recording
+        seed = np.reshape(self._loss.gradient, np.shape(recording.value))
+        found = gradient(recording, seed)
+        if not np.isfinite(found).all():
+            raise NonFiniteError(f"the gradient of {self._name} is not finite. {self._suspect()}")
+        return found
+
+
+def sandwiched(model: Model, of_outputs: LinearMap) -> LinearMap:
+    """``Jᵀ A J`` for a matrix A in the outputs of a model."""
+    recording = model.recording
+    return compose(jacobian_adjoint_product(recording), of_outputs, jacobian_product(recording))
+
+
+def gauss_newton_operator(
+    model: Callable[..., Any],
+    loss: Callable[[Any], Any],
+    x: Any,
+    *,
+    args: tuple[Any, ...] = (),
+) -> GaussNewtonOperator:
+    """The (generalized) Gauss-Newton matrix of ``loss(model(x, *args))``, ``Jᵀ H J``.
+
+    J is the Jacobian of the model and H the Hessian of the loss in the model's outputs. What is
+    left out of the Hessian is the curvature of the model itself, which vanishes where the model is
+    linear or the loss flat. The result is positive semidefinite whenever the loss is convex in the
+    outputs, whatever the model. For half a sum of squares it is JᵀJ, the matrix of Levenberg and
+    Marquardt.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, *args)``, written with autograd.numpy, returns outputs: an array of any shape or
+        a nest of them.
+    loss : callable
+        ``loss(outputs) -> scalar``, written with autograd.numpy. What it sums or averages over is
+        yours to say: the matrix is scaled as the loss is.
+    x : parameter tree
+        The point. Copied.
+    args : tuple
+        Further arguments of the model, not differentiated.
+
+    Returns
+    -------
+    GaussNewtonOperator
+        Shape (n, n), where n is the number of entries of x.
+
+    Raises
+    ------
+    TypeError
+        When x has a leaf that is not real, or the model or the loss does not return real numbers
+        that depend on their argument through autograd (`NotTracedError`).
+    NonFiniteError
+        When x, an output or the loss is not finite.
+
+    Warns
+    -----
+    NotConvexWarning
+        When a direction in the outputs was found along which the loss is concave. A random one is
+        tried, and then its part in that example for which it looks worst.
+
+    Notes
+    -----
+    N. N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent",
+    Neural Computation 14, 2002; J. Martens, "New insights and perspectives on the natural gradient
+    method", JMLR 21, 2020.
+
+    Examples
+    --------
+    >>> import autograd.numpy as np
+    >>> from hessop import gauss_newton_operator
+    >>> t, y = np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.5, 0.1])
+    >>> def decay(rate):
+    ...     return np.exp(-rate * t)
+    >>> G = gauss_newton_operator(decay, lambda z: 0.5 * np.sum((z - y) ** 2), np.array([0.0]))
+    >>> G.to_dense()
+    array([[5.]])
+    >>> G
+    <1x1 GaussNewtonOperator of decay, float64, 1 products>
+    """
+    layout, point = read_tree(x)
+    args = as_args(args)
+    name, name_of_loss = name_of(model), name_of(loss)
+    at_x = record_model(model, layout, point, args)
+    try:
+        at_outputs = differentiate_at(loss, at_x.layout, at_x.outputs)
+    except Exception as error:
+        error.add_note(f"hessop ran {name_of_loss} as the loss, fun, on the outputs of {name}.")
+        raise
+    assert isinstance(at_outputs, AutogradPoint)
+    if not np.isfinite(at_outputs.value):
+        raise NonFiniteError(
+            f"{name_of_loss} of the outputs of {name} is {at_outputs.value}, expected a finite "
+            "number. Choose a point inside the domain."
+        )
+    _warn_of_concavity(at_outputs.linear_map(), at_x.layout.shapes, name_of_loss)
+    remake = partial(gauss_newton_operator, model, loss, layout.unflatten(point), args=args)
+    return GaussNewtonOperator(at_x, at_outputs, point, name, remake)
+
+
+def _warn_of_concavity(hessian: LinearMap, shapes: tuple[Any, ...], name: str) -> None:
+    u = np.random.default_rng(0).standard_normal(hessian.source.size).astype(hessian.source.dtype)
+    product = hessian(u)
+    curvature, size = float(u @ product), float(np.abs(u) @ np.abs(product))
+    if curvature >= 0.0 and len(shapes) == 1 and shapes[0]:
+        # Where the loss is a sum over examples, along the first axis, its Hessian is made of
+        # blocks, and each has a curvature along its own part of u.
+        of_examples = np.sum((u * product).reshape(shapes[0][0], -1), axis=1)
+        part = np.zeros((len(of_examples), u.size // len(of_examples)), dtype=u.dtype)
+        worst = int(np.argmin(of_examples))
+        part[worst] = u.reshape(part.shape)[worst]
+        if of_examples[worst] < 0.0:
+            u = part.reshape(-1)
+            product = hessian(u)
+            curvature, size = float(u @ product), float(np.abs(u) @ np.abs(product))
+    if curvature < -(float(np.finfo(u.dtype).eps) ** 0.75) * size:
+        warn_user(
+            f"{name} is not convex: its curvature along a direction in the outputs is "
+            f"{curvature / float(u @ u):.3g}, so the Gauss-Newton matrix may be indefinite. Use a "
+            "convex loss for a matrix that is positive semidefinite, or minres in place of cg.",
+            NotConvexWarning,
+        )
