@@ -19,7 +19,7 @@ LAYERS = (
 )
 # Rooms side by side that do not know each other.
 STRANGERS = {("differentiate", "tape"), ("tape", "differentiate")}
-OPTIONAL = {"sklearn", "matplotlib", "tqdm", "jax", "torch"}
+OPTIONAL = {"sklearn", "matplotlib", "tqdm", "jax", "torch", "sksparse"}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 IDS = [str(path.relative_to(PACKAGE)) for path in MODULES]

@@ -1,0 +1,111 @@
+"""Eigenpairs that stand for a symmetric operator: three ways to find them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import eigsh
+
+from hessop.operators.base import BaseOperator
+
+__all__ = ["METHODS", "eigenpairs", "error_bound"]
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def eigenpairs(
+    A: BaseOperator, rank: int, method: str, oversampling: int, rng: np.random.Generator
+) -> Pairs:
+    """The eigenpairs of an approximation of A of a given rank.
+
+    Parameters
+    ----------
+    A : BaseOperator
+        Symmetric.
+    rank : int
+        From 1 to n.
+    method : str
+        One of `METHODS`.
+    oversampling : int
+    rng : Generator
+
+    Returns
+    -------
+    s : ndarray, shape (rank,)
+        By descending magnitude.
+    U : ndarray, shape (n, rank)
+        Orthonormal.
+    """
+    n = A.shape[0]
+    if rank == n:  # there is nothing to approximate
+        s, U = scipy.linalg.eigh(A.to_dense(symmetrize=True))
+    else:
+        s, U = METHODS[method](A, rank, min(rank + oversampling, n), rng)
+    first = np.argsort(-np.abs(s), kind="stable")[:rank]
+    return s[first], U[:, first]
+
+
+def _lanczos(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
+    v0 = rng.standard_normal(A.shape[0]).astype(A.dtype)
+    s, U = eigsh(A, k=rank, which="LM", v0=v0)
+    return s, U
+
+
+def _nystrom(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
+    Q = _orthonormal(rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
+    Y = A @ Q
+    # A tiny shift makes the core positive definite, and is taken off again.
+    shift = math.sqrt(A.shape[0]) * float(np.finfo(A.dtype).eps) * float(np.linalg.norm(Y))
+    Y += A.dtype.type(shift) * Q
+    core = Q.T @ Y
+    try:
+        C = scipy.linalg.cholesky((core + core.T) / 2)
+    except np.linalg.LinAlgError:
+        least = float(np.linalg.eigvalsh((core + core.T) / 2)[0]) - shift
+        if least < -10 * shift:
+            raise np.linalg.LinAlgError(
+                f"nystrom: A is not positive semidefinite, it has an eigenvalue below {least:.3g}. "
+                "Use method='randomized' or 'lanczos'."
+            ) from None
+        # Semidefinite up to rounding, as the zero matrix is.
+        w, V = scipy.linalg.eigh((core + core.T) / 2)
+        C = (V * np.sqrt(np.maximum(w, shift or 1.0))).T
+        C = np.linalg.qr(C)[1]
+    B = scipy.linalg.solve_triangular(C, Y.T, trans="T").T
+    U, sigma, _ = np.linalg.svd(B, full_matrices=False)
+    return np.maximum(sigma**2 - A.dtype.type(shift), 0.0), U
+
+
+def _randomized(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
+    Q = _orthonormal(A @ rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
+    small = Q.T @ (A @ Q)
+    s, V = scipy.linalg.eigh((small + small.T) / 2)
+    return s, Q @ V
+
+
+def _orthonormal(Y: np.ndarray) -> np.ndarray:
+    Q: np.ndarray = np.linalg.qr(Y)[0]
+    return Q
+
+
+METHODS: dict[str, Callable[[BaseOperator, int, int, np.random.Generator], Pairs]] = {
+    "lanczos": _lanczos,
+    "nystrom": _nystrom,
+    "randomized": _randomized,
+}
+
+
+def error_bound(products: np.ndarray) -> float:
+    """A bound on the spectral norm of a matrix, from its products with k Gaussian vectors.
+
+    It holds with the probability ``1 - 10⁻ᵏ`` (Halko, Martinsson and Tropp, SIAM Review 53, 2011,
+    equation 4.3, with α = 10).
+
+    Parameters
+    ----------
+    products : ndarray, shape (n, k)
+    """
+    return 10.0 * math.sqrt(2.0 / math.pi) * float(np.linalg.norm(products, axis=0).max())

@@ -1,0 +1,207 @@
+"""Diagonal matrices, and what stands in for a Hessian as one."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from hessop._progress import progress_bar
+from hessop.operators.structured import (
+    Inertia,
+    SignedLogdet,
+    StructuredOperator,
+    as_symmetric,
+    check_damping,
+    diagonal_of,
+    inertia_of,
+    inverted,
+    roots,
+    signed_logdet,
+)
+
+__all__ = ["DiagonalOperator", "real_vector"]
+
+# Probes that are multiplied at once.
+_TOGETHER = 64
+
+
+class DiagonalOperator(StructuredOperator):
+    """A diagonal matrix.
+
+    Parameters
+    ----------
+    d : array_like, shape (n,)
+        Real and finite. Copied.
+
+    Attributes
+    ----------
+    standard_error : ndarray, shape (n,), or None
+        Of each entry, where the diagonal was estimated by probing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hessop import DiagonalOperator
+    >>> D = DiagonalOperator([1.0, 2.0, 4.0])
+    >>> D.inverse(damping=1.0) @ np.ones(3)
+    array([0.5       , 0.33333333, 0.2       ])
+    >>> round(float(np.exp(D.logdet())), 12)
+    8.0
+    """
+
+    symbol = "D"
+
+    def __init__(self, d: Any, *, standard_error: np.ndarray | None = None) -> None:
+        self._d = real_vector(d, "d")
+        self.standard_error = standard_error
+        super().__init__(self._d.dtype, self._d.size)
+
+    @classmethod
+    def from_operator(
+        cls,
+        A: Any,
+        *,
+        method: str = "exact",
+        num_probes: int = 64,
+        rng: Any = None,
+        progress: bool = False,
+    ) -> Self:
+        """The diagonal of a symmetric operator.
+
+        Parameters
+        ----------
+        A : LinearOperator or matrix, shape (n, n)
+        method : {"exact", "probing"}
+            ``"exact"`` takes a product with every unit vector, or, where the program of A is
+            sparse, one run of it. ``"probing"`` takes the mean of ``z * (A @ z)`` over random signs
+            z; the error of an entry falls with the root of the number of probes, and is as large as
+            the rest of its row.
+        num_probes : int
+            For ``"probing"``, at least 2.
+        rng : None, int or numpy.random.Generator
+            For ``"probing"``.
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        DiagonalOperator
+            With `standard_error`, when probed.
+
+        Notes
+        -----
+        C. Bekas, E. Kokiopoulou and Y. Saad, "An estimator for the diagonal of a matrix", Applied
+        Numerical Mathematics 57, 2007.
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import DiagonalOperator, hessian_operator
+        >>> H = hessian_operator(lambda x: x[0] ** 2 * x[1], np.array([1.0, 3.0]))
+        >>> DiagonalOperator.from_operator(H).diagonal()
+        array([6., 0.])
+        """
+        operator = as_symmetric(A)
+        if method == "exact":
+            return cls(operator.diagonal(progress=progress))
+        if method != "probing":
+            raise ValueError(f"method is {method!r}, expected 'exact' or 'probing'.")
+        if num_probes < 2:
+            raise ValueError(f"num_probes is {num_probes}, expected at least 2.")
+        rng = np.random.default_rng(rng)
+        n = operator.shape[0]
+        total, squares = np.zeros((2, n))
+        with progress_bar(progress, num_probes, desc="diagonal", unit="product") as bar:
+            for start in range(0, num_probes, _TOGETHER):
+                count = min(_TOGETHER, num_probes - start)
+                Z = rng.choice([-1.0, 1.0], (n, count)).astype(operator.dtype)
+                samples = Z * operator.matmat(Z)
+                total += samples.sum(axis=1)
+                squares += (samples**2).sum(axis=1)
+                if bar is not None:
+                    bar.update(count)
+        mean = total / num_probes
+        variance = np.maximum(squares / num_probes - mean**2, 0.0)
+        error = np.sqrt(variance / (num_probes - 1))
+        return cls(mean.astype(operator.dtype), standard_error=error)
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        product: np.ndarray = self._d * v
+        return product
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        product: np.ndarray = self._d[:, None] * V
+        return product
+
+    def inverse(self, damping: float = 0.0) -> DiagonalOperator:
+        """``(D + damping I)⁻¹``.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When an entry is zero with the damping added.
+        """
+        damped = self._d + self.dtype.type(check_damping(damping))
+        if not damped.all():
+            inverted(damped, 0.0, f"the diagonal matrix, at entry {int(np.argmin(abs(damped)))},")
+        return DiagonalOperator(1.0 / damped)
+
+    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
+        """Sign and logarithm of the determinant of ``D + damping I``."""
+        return signed_logdet(self._d + check_damping(damping))
+
+    def inertia(self) -> Inertia:
+        """The number of negative, zero and positive entries, up to rounding."""
+        return inertia_of(self._d)
+
+    def sqrt(self) -> DiagonalOperator:
+        """The roots of the entries.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When an entry is negative.
+        """
+        return DiagonalOperator(roots(self._d, "the diagonal matrix"))
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The entries, shape (n,): a fresh copy."""
+        return self._d.copy()
+
+    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
+        """The whole matrix, shape (n, n)."""
+        return np.diag(self._d)
+
+    def _as_diagonal(self) -> np.ndarray:
+        return self._d
+
+    def _scaled(self, factor: float) -> DiagonalOperator:
+        return DiagonalOperator(self.dtype.type(factor) * self._d)
+
+    def _plus(self, other: LinearOperator) -> DiagonalOperator | None:
+        d = diagonal_of(other)
+        return None if d is None else DiagonalOperator(self._d + d)
+
+    def _made_of(self) -> tuple[Any, ...]:
+        return (self._d,)
+
+
+def real_vector(d: Any, name: str) -> np.ndarray:
+    """A fresh vector of finite real numbers, float64 or float32.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is not one.
+    """
+    d = np.array(d)
+    if d.ndim != 1 or d.size == 0:
+        raise ValueError(f"{name} has shape {d.shape}, expected a vector of at least one entry.")
+    if d.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {d.dtype}, expected real numbers.")
+    if not np.isfinite(d).all():
+        raise ValueError(f"{name} has entries that are NaN or infinite, expected finite numbers.")
+    vector: np.ndarray = d.astype(np.float32 if d.dtype == np.float32 else np.float64)
+    return vector

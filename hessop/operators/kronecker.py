@@ -1,0 +1,363 @@
+"""Kronecker products of small symmetric matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from hessop.operators.dense import DenseOperator
+from hessop.operators.structured import (
+    Inertia,
+    SignedLogdet,
+    StructuredOperator,
+    as_symmetric,
+    check_damping,
+    diagonal_of,
+    inertia_of,
+    inverted,
+    roots,
+    signed_logdet,
+    symmetric_array,
+)
+
+__all__ = ["KroneckerEigenOperator", "KroneckerOperator"]
+
+
+class KroneckerOperator(StructuredOperator):
+    """The Kronecker product of symmetric matrices, ``F₁ ⊗ F₂ ⊗ ...``.
+
+    It multiplies an array X of shape (n₁, n₂, ...), raveled, with each factor along its own axis;
+    for two factors, ``F₁ X F₂``. The whole matrix is never formed.
+
+    Parameters
+    ----------
+    factors : sequence of array_like, shapes (n₁, n₁), (n₂, n₂), ...
+        Real, finite and symmetric. Copied.
+
+    Attributes
+    ----------
+    factors : tuple of ndarray
+    eigenvalues : ndarray, shape (n,)
+        All products of eigenvalues of the factors, in the order of the eigenvectors.
+
+    Notes
+    -----
+    C. F. Van Loan, "The ubiquitous Kronecker product", Journal of Computational and Applied
+    Mathematics 123, 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hessop import KroneckerOperator
+    >>> K = KroneckerOperator([np.diag([1.0, 2.0]), [[2.0, 1.0], [1.0, 2.0]]])
+    >>> K @ np.ones(4)
+    array([3., 3., 6., 6.])
+    >>> round(K.trace(), 12), round(float(np.exp(K.logdet())), 12)
+    (12.0, 36.0)
+    """
+
+    symbol = "K"
+
+    def __init__(self, factors: Sequence[Any]) -> None:
+        if len(factors) == 0:
+            raise ValueError("factors is empty, expected at least one matrix.")
+        arrays = [symmetric_array(f, f"factors[{i}]") for i, f in enumerate(factors)]
+        dtype = np.result_type(*arrays)
+        self._factors = tuple(DenseOperator(array.astype(dtype)) for array in arrays)
+        super().__init__(dtype, prod(len(array) for array in arrays))
+
+    @property
+    def factors(self) -> tuple[np.ndarray, ...]:
+        """The factors: fresh copies."""
+        return tuple(factor.to_dense() for factor in self._factors)
+
+    @classmethod
+    def from_operator(
+        cls, A: Any, dims: Sequence[int], *, maxiter: int = 100, progress: bool = False
+    ) -> Self:
+        """The Kronecker product that is nearest to a symmetric operator, by n products.
+
+        Parameters
+        ----------
+        A : LinearOperator or matrix, shape (n, n)
+        dims : sequence of int
+            The sizes of the factors; their product is n.
+        maxiter : int
+            Rounds of alternating least squares, for more than two factors. Two are found directly.
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        KroneckerOperator
+            Nearest in the Frobenius norm, for two factors; for more, as near as the alternation
+            comes.
+
+        Notes
+        -----
+        A rearrangement of the entries makes of a Kronecker product a matrix of rank one (C. F. Van
+        Loan and N. Pitsianis, "Approximation with Kronecker products", 1993).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from hessop import KroneckerOperator
+        >>> A = np.kron([[2.0, 1.0], [1.0, 2.0]], np.diag([1.0, 3.0]))
+        >>> K = KroneckerOperator.from_operator(A, (2, 2))
+        >>> bool(np.allclose(K.to_dense(), A))
+        True
+        """
+        operator = as_symmetric(A)
+        n, dims = operator.shape[0], tuple(int(d) for d in dims)
+        if prod(dims) != n or min(dims, default=0) < 1:
+            raise ValueError(f"dims are {dims}, expected whole numbers whose product is {n}.")
+        dense = operator.to_dense(symmetrize=True, progress=progress)
+        k = len(dims)
+        # (i₁, i₂, ..., j₁, j₂, ...) -> (i₁ j₁, i₂ j₂, ...)
+        pairs = dense.reshape(dims + dims).transpose([a for i in range(k) for a in (i, k + i)])
+        found = _rank_one(pairs.reshape([d * d for d in dims]), maxiter)
+        squares = [f.reshape(d, d) for f, d in zip(found, dims, strict=True)]
+        # Signs may be moved between factors: positive traces, as far as there is a choice.
+        for i in range(1, k):
+            if np.trace(squares[i]) < 0:
+                squares[0], squares[i] = -squares[0], -squares[i]
+        return cls([(f + f.T) / 2 for f in squares])
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return _along_axes(self._matrices, v[:, None])[:, 0]
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return _along_axes(self._matrices, V)
+
+    @property
+    def _matrices(self) -> list[np.ndarray]:
+        return [factor._matrix for factor in self._factors]
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """All products of eigenvalues of the factors, shape (n,)."""
+        products: np.ndarray = _outer([factor.eigh[0] for factor in self._factors])
+        return products
+
+    def eigen(self) -> KroneckerEigenOperator:
+        """The same matrix by its eigendecomposition, to which any shift can be added."""
+        vectors = [factor.eigh[1] for factor in self._factors]
+        return KroneckerEigenOperator(vectors, self.eigenvalues)
+
+    def inverse(self, damping: float = 0.0, *, factored: bool = False) -> StructuredOperator:
+        """``(F₁ ⊗ F₂ ⊗ ... + damping I)⁻¹``.
+
+        Parameters
+        ----------
+        damping : float
+        factored : bool
+            Split the damping over the factors, in proportion to their mean eigenvalues: an
+            approximation, but a Kronecker product again. Otherwise the result is exact, through the
+            eigendecompositions of the factors.
+
+        Returns
+        -------
+        KroneckerOperator or KroneckerEigenOperator
+            The latter for an exact damping.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When the damped matrix, or a damped factor, is singular.
+
+        Notes
+        -----
+        The factored damping is that of J. Martens and R. Grosse, "Optimizing neural networks with
+        Kronecker-factored approximate curvature", ICML 2015, section 6.3.
+        """
+        damping = check_damping(damping)
+        if damping and not factored:
+            return self.eigen().inverse(damping)
+        shares = self._shares(damping) if damping else [0.0] * len(self._factors)
+        return KroneckerOperator(
+            [f.inverse(share)._matrix for f, share in zip(self._factors, shares, strict=True)]
+        )
+
+    def _shares(self, damping: float) -> list[float]:
+        means = [factor.trace() / factor.shape[0] for factor in self._factors]
+        if damping < 0 or min(means) <= 0:
+            raise ValueError(
+                f"damping is {damping:.3g} and the mean eigenvalues of the factors are "
+                f"{', '.join(f'{m:.3g}' for m in means)}: a factored damping expects positive "
+                "ones. Leave factored out."
+            )
+        k = len(means)
+        mean = prod(m ** (1.0 / k) for m in means)
+        return [damping ** (1.0 / k) * m / mean for m in means]
+
+    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
+        """Sign and logarithm of the determinant of ``F₁ ⊗ F₂ ⊗ ... + damping I``."""
+        return signed_logdet(self.eigenvalues + check_damping(damping))
+
+    def inertia(self) -> Inertia:
+        """The number of negative, zero and positive eigenvalues, up to rounding."""
+        return inertia_of(self.eigenvalues)
+
+    def sqrt(self) -> StructuredOperator:
+        """The positive semidefinite root: the Kronecker product of those of the factors."""
+        if all(factor.inertia().negative == 0 for factor in self._factors):
+            return KroneckerOperator([factor.sqrt()._matrix for factor in self._factors])
+        return self.eigen().sqrt()
+
+    def trace(self) -> float:
+        """The product of the traces of the factors."""
+        return prod(factor.trace() for factor in self._factors)
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The diagonal, shape (n,)."""
+        return _outer([factor.diagonal() for factor in self._factors])
+
+    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
+        """The whole matrix, shape (n, n)."""
+        return reduce(np.kron, self._matrices)
+
+    def _scaled(self, factor: float) -> KroneckerOperator:
+        first, *rest = self._matrices
+        return KroneckerOperator([self.dtype.type(factor) * first, *rest])
+
+    def _plus(self, other: LinearOperator) -> StructuredOperator | None:
+        return _shifted(self, other)
+
+    def _made_of(self) -> tuple[Any, ...]:
+        return (self._matrices,)
+
+    def _facts(self) -> tuple[str, ...]:
+        return (" x ".join(str(factor.shape[0]) for factor in self._factors),)
+
+
+class KroneckerEigenOperator(StructuredOperator):
+    """``Q diag(w) Qᵀ``, where Q is the Kronecker product of orthogonal matrices.
+
+    What a Kronecker product becomes with a multiple of the identity added, and the inverse of that.
+
+    Parameters
+    ----------
+    vectors : sequence of ndarray, shapes (n₁, n₁), (n₂, n₂), ...
+        Orthogonal.
+    eigenvalues : ndarray, shape (n,)
+    """
+
+    symbol = "K"
+
+    def __init__(self, vectors: Sequence[np.ndarray], eigenvalues: np.ndarray) -> None:
+        self.vectors = tuple(vectors)
+        self.eigenvalues = eigenvalues
+        super().__init__(eigenvalues.dtype, eigenvalues.size)
+
+    def _with(self, eigenvalues: np.ndarray) -> KroneckerEigenOperator:
+        return KroneckerEigenOperator(self.vectors, eigenvalues)
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return self._block_product(v[:, None])[:, 0]
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        inside = _along_axes([Q.T for Q in self.vectors], V)
+        return _along_axes(self.vectors, self.eigenvalues[:, None] * inside)
+
+    def inverse(self, damping: float = 0.0) -> KroneckerEigenOperator:
+        """``(A + damping I)⁻¹``.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When an eigenvalue is zero up to rounding, with the damping added.
+        """
+        what = "the Kronecker product"
+        return self._with(inverted(self.eigenvalues, check_damping(damping), what))
+
+    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
+        """Sign and logarithm of the determinant of ``A + damping I``."""
+        return signed_logdet(self.eigenvalues + check_damping(damping))
+
+    def inertia(self) -> Inertia:
+        """The number of negative, zero and positive eigenvalues, up to rounding."""
+        return inertia_of(self.eigenvalues)
+
+    def sqrt(self) -> KroneckerEigenOperator:
+        """The positive semidefinite root."""
+        return self._with(roots(self.eigenvalues, "the Kronecker product"))
+
+    def trace(self) -> float:
+        """The sum of the eigenvalues."""
+        return float(self.eigenvalues.sum())
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The diagonal, shape (n,)."""
+        return _along_axes([Q**2 for Q in self.vectors], self.eigenvalues[:, None])[:, 0]
+
+    def _scaled(self, factor: float) -> KroneckerEigenOperator:
+        return self._with(self.dtype.type(factor) * self.eigenvalues)
+
+    def _plus(self, other: LinearOperator) -> StructuredOperator | None:
+        return _shifted(self, other)
+
+    def eigen(self) -> KroneckerEigenOperator:
+        """The operator itself."""
+        return self
+
+    def _made_of(self) -> tuple[Any, ...]:
+        return self.vectors, self.eigenvalues
+
+    def _facts(self) -> tuple[str, ...]:
+        return (" x ".join(str(len(Q)) for Q in self.vectors),)
+
+
+def _shifted(
+    operator: KroneckerOperator | KroneckerEigenOperator, other: LinearOperator
+) -> KroneckerEigenOperator | None:
+    d = diagonal_of(other)
+    if d is None or np.any(d != d[0]):
+        return None
+    eigen = operator.eigen()
+    return eigen._with(eigen.eigenvalues + eigen.dtype.type(d[0]))
+
+
+def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    return reduce(lambda a, b: np.multiply.outer(a, b).ravel(), vectors)
+
+
+def _along_axes(matrices: Sequence[np.ndarray], V: np.ndarray) -> np.ndarray:
+    """The Kronecker product of matrices times a block (n, k), one axis after the other."""
+    columns = V.shape[1]
+    T = V
+    for matrix in matrices:
+        # The axis of this factor is the first; it goes behind the others, so that after the last
+        # factor all are in order again.
+        T = matrix @ T.reshape(len(matrix), -1)
+        T = T.reshape(len(matrix), -1, columns).transpose(1, 0, 2)
+    return np.ascontiguousarray(T.reshape(-1, columns))
+
+
+def _rank_one(T: np.ndarray, maxiter: int) -> list[np.ndarray]:
+    """Vectors whose outer product is near to a tensor, the norm in the first."""
+    if T.ndim == 1:
+        return [T]
+    vectors = []
+    for axis in range(T.ndim):
+        unfolded = np.moveaxis(T, axis, 0).reshape(T.shape[axis], -1)
+        U, _, _ = np.linalg.svd(unfolded, full_matrices=False)
+        vectors.append(U[:, 0])
+    size = 0.0
+    for _ in range(maxiter if T.ndim > 2 else 1):
+        before = size
+        for axis in range(T.ndim):
+            rest = T
+            for other in reversed(range(T.ndim)):
+                if other != axis:
+                    rest = np.tensordot(rest, vectors[other], axes=(other, 0))
+            size = float(np.linalg.norm(rest))
+            vectors[axis] = rest / size if size else rest
+        if size - before <= np.finfo(T.dtype).eps * size:
+            break
+    vectors[0] = vectors[0] * size
+    return vectors

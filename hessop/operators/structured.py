@@ -1,0 +1,323 @@
+"""What the structured operators have in common: an inverse, a determinant, and algebra."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from hessop.operators.base import BaseOperator
+
+__all__ = [
+    "Inertia",
+    "SignedLogdet",
+    "StructuredOperator",
+    "as_symmetric",
+    "check_damping",
+    "diagonal_of",
+    "inertia_of",
+    "inverted",
+    "refuse_singular",
+    "roots",
+    "signed_logdet",
+    "symmetric_array",
+]
+
+
+class SignedLogdet(NamedTuple):
+    """A determinant as `numpy.linalg.slogdet` gives it: ``sign * exp(logabsdet)``."""
+
+    sign: float
+    logabsdet: float
+
+
+class Inertia(NamedTuple):
+    """How many eigenvalues are negative, zero up to rounding, and positive."""
+
+    negative: int
+    zero: int
+    positive: int
+
+
+class StructuredOperator(BaseOperator):
+    """A symmetric matrix that is known well enough to be inverted exactly.
+
+    A subclass gives what `BaseOperator` asks for, and `inverse`, `slogdet`, `trace` and
+    `inertia`; `sqrt` where there is one; for the algebra, `_scaled` and `_plus`.
+    """
+
+    def __init__(self, dtype: Any, n: int) -> None:
+        super().__init__(_float_dtype(dtype), (n, n), symmetric=True)
+
+    # --- what a subclass says ---------------------------------------------------------------------
+
+    def inverse(self, damping: float = 0.0) -> StructuredOperator:
+        """``(A + damping I)⁻¹`` as an operator.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When the matrix is singular.
+        """
+        raise NotImplementedError
+
+    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
+        """Sign and logarithm of the determinant of ``A + damping I``."""
+        raise NotImplementedError
+
+    def trace(self) -> float:
+        """The sum of the diagonal."""
+        return float(np.sum(self.diagonal()))
+
+    def inertia(self) -> Inertia:
+        """The number of negative, zero and positive eigenvalues."""
+        raise NotImplementedError
+
+    def sqrt(self) -> StructuredOperator:
+        """The positive semidefinite S with ``S S = A``.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            When A has a negative eigenvalue.
+        TypeError
+            When the root has not the structure of A.
+        """
+        raise TypeError(
+            f"a {type(self).__name__} has no square root of a structure of its own. Use its "
+            "eigendecomposition, np.linalg.eigh(A.to_dense()), where it is small."
+        )
+
+    def _scaled(self, factor: float) -> StructuredOperator:
+        raise NotImplementedError
+
+    def _plus(self, other: LinearOperator) -> StructuredOperator | None:
+        """The sum with another operator, where it has a structure that is known; else None."""
+        return None
+
+    def _made_of(self) -> tuple[Any, ...]:
+        """The arguments that it can be made of again."""
+        raise NotImplementedError
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def logdet(self, damping: float = 0.0) -> float:
+        """The logarithm of the determinant of ``A + damping I``; -inf where it is zero.
+
+        Raises
+        ------
+        ValueError
+            When the determinant is negative, so that it has no logarithm: `slogdet` has its sign.
+        """
+        sign, logabsdet = self.slogdet(damping)
+        if sign < 0:
+            raise ValueError(
+                f"the determinant is negative, -exp({logabsdet:.6g}), and has no logarithm: the "
+                "matrix is indefinite. Use slogdet, or a damping above its most negative "
+                "eigenvalue."
+            )
+        return logabsdet
+
+    def _scale_by(self, factor: Any) -> Any:
+        if np.isscalar(factor) and np.isrealobj(factor) and not isinstance(factor, str | bytes):
+            return self._scaled(float(np.asarray(factor)))
+        return None
+
+    def __mul__(self, x: Any) -> Any:
+        scaled = self._scale_by(x)
+        return super().__mul__(x) if scaled is None else scaled
+
+    def __rmul__(self, x: Any) -> Any:
+        scaled = self._scale_by(x)
+        return super().__rmul__(x) if scaled is None else scaled
+
+    def dot(self, x: Any) -> Any:
+        """``A @ x`` with a vector, a block of columns, an operator or a number."""
+        scaled = self._scale_by(x)
+        return super().dot(x) if scaled is None else scaled
+
+    def __add__(self, x: Any) -> Any:
+        other = self._as_operator(x)
+        total = self._structured_sum(other)
+        return super().__add__(other) if total is None else total
+
+    def __radd__(self, x: Any) -> Any:
+        other = self._as_operator(x)
+        total = self._structured_sum(other)
+        return super().__radd__(other) if total is None else total
+
+    def _structured_sum(self, other: LinearOperator) -> StructuredOperator | None:
+        if other.shape != self.shape:
+            return None
+        total = self._plus(other)
+        if total is None and isinstance(other, StructuredOperator):
+            total = other._plus(self)
+        return total
+
+    def _as_diagonal(self) -> np.ndarray | None:
+        """The diagonal, where there is nothing else."""
+        return None
+
+    def __reduce__(self) -> Any:
+        return type(self), self._made_of()
+
+
+def diagonal_of(operator: LinearOperator) -> np.ndarray | None:
+    """The diagonal of an operator that is known to be diagonal; None for any other."""
+    if isinstance(operator, StructuredOperator):
+        return operator._as_diagonal()
+    matrix: Any = getattr(operator, "A", None)
+    if not issparse(matrix):
+        return None
+    entries = matrix.tocoo()
+    on_diagonal = entries.coords[0] == entries.coords[1]
+    if entries.data[~on_diagonal].any():
+        return None
+    diagonal: np.ndarray = matrix.diagonal()
+    return diagonal
+
+
+class _Foreign(BaseOperator):
+    """A SciPy operator with the methods of ours."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(_float_dtype(operator.dtype or float), operator.shape, symmetric=True)
+        self._operator = operator
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return np.array(self._operator.matvec(v), dtype=self.dtype)
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return np.array(self._operator.matmat(V), dtype=self.dtype)
+
+
+def as_symmetric(A: Any) -> BaseOperator:
+    """Any symmetric operator or matrix as one of ours.
+
+    One that is not ours is tested with two products; a matrix is compared with its transpose.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no matrix, not real, not square, or not symmetric.
+    """
+    if isinstance(A, BaseOperator):
+        operator = A
+    else:
+        try:
+            operator = _Foreign(aslinearoperator(A))
+        except TypeError:
+            raise TypeError(
+                f"A is a {type(A).__name__}, expected a LinearOperator or a matrix."
+            ) from None
+    if operator.shape[0] != operator.shape[1]:
+        raise ValueError(f"A has shape {operator.shape}, expected a square operator.")
+    if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
+        raise TypeError(f"A has dtype {A.dtype}, expected real numbers.")
+    if isinstance(A, BaseOperator):
+        asymmetric = not A.symmetric
+    else:
+        u, v = np.random.default_rng(0).standard_normal((2, operator.shape[0]))
+        u, v = u.astype(operator.dtype), v.astype(operator.dtype)
+        Au, Av = operator @ u, operator @ v
+        scale = np.linalg.norm(Au) * np.linalg.norm(v) + np.linalg.norm(Av) * np.linalg.norm(u)
+        asymmetric = abs(v @ Au - u @ Av) > np.finfo(operator.dtype).eps ** 0.5 * scale
+    if asymmetric:
+        raise ValueError("A is not symmetric, which the structures of hessop are. Use A.T @ A.")
+    return operator
+
+
+def check_damping(damping: Any) -> float:
+    """A damping as a float: a real finite number."""
+    if not np.isscalar(damping) or not np.isrealobj(damping) or not np.isfinite(damping):
+        raise ValueError(f"damping is {damping!r}, expected a finite real number.")
+    return float(np.asarray(damping))
+
+
+def inverted(eigenvalues: np.ndarray, damping: float, what: str) -> np.ndarray:
+    """``1 / (eigenvalues + damping)``, or a LinAlgError when one of these sums is zero."""
+    damped = eigenvalues + np.asarray(damping, dtype=eigenvalues.dtype)
+    if (np.abs(damped) <= _rounding(damped)).any():
+        raise refuse_singular(what, damping)
+    inverse: np.ndarray = 1.0 / damped
+    return inverse
+
+
+def roots(eigenvalues: np.ndarray, what: str) -> np.ndarray:
+    """Square roots of eigenvalues, those that are negative by rounding taken for zero."""
+    least = float(eigenvalues.min())
+    if least < -_rounding(eigenvalues):
+        raise _refuse_indefinite(what, least)
+    root: np.ndarray = np.sqrt(np.maximum(eigenvalues, 0.0))
+    return root
+
+
+def signed_logdet(eigenvalues: np.ndarray) -> SignedLogdet:
+    """The determinant of a matrix with these eigenvalues."""
+    if not eigenvalues.all():
+        return SignedLogdet(0.0, -np.inf)
+    sign = -1.0 if np.count_nonzero(eigenvalues < 0) % 2 else 1.0
+    return SignedLogdet(sign, float(np.sum(np.log(np.abs(eigenvalues)))))
+
+
+def inertia_of(eigenvalues: np.ndarray) -> Inertia:
+    """Signs of eigenvalues, counted."""
+    tolerance = _rounding(eigenvalues)
+    negative = int(np.count_nonzero(eigenvalues < -tolerance))
+    positive = int(np.count_nonzero(eigenvalues > tolerance))
+    return Inertia(negative, eigenvalues.size - negative - positive, positive)
+
+
+def _rounding(eigenvalues: np.ndarray) -> float:
+    """What eigenvalues are wrong by, at most, when computed with orthogonal matrices."""
+    eps = float(np.finfo(eigenvalues.dtype).eps)
+    return math.sqrt(eigenvalues.size) * eps * float(np.abs(eigenvalues).max())
+
+
+def refuse_singular(what: str, damping: float) -> np.linalg.LinAlgError:
+    """The error of an inverse that does not exist."""
+    more = "Use another damping" if damping else "Use a damping, as in inverse(damping=1e-3)"
+    return np.linalg.LinAlgError(f"{what} is singular up to rounding. {more}.")
+
+
+def _refuse_indefinite(what: str, least: float) -> np.linalg.LinAlgError:
+    """The error of a square root that does not exist."""
+    return np.linalg.LinAlgError(
+        f"{what} has the negative eigenvalue {least:.3g}, so that it has no real square root. "
+        "Add a multiple of the identity first."
+    )
+
+
+def symmetric_array(matrix: Any, what: str) -> np.ndarray:
+    """A fresh symmetric float array of a real, finite, square matrix; symmetrized exactly.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is not one.
+    """
+    array = np.array(matrix.toarray() if issparse(matrix) else matrix)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} has dtype {array.dtype}, expected real numbers.")
+    array = array.astype(_float_dtype(array.dtype), copy=False)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        raise ValueError(f"{what} has shape {array.shape}, expected a square matrix.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} has entries that are NaN or infinite, expected finite numbers.")
+    asymmetry = float(np.abs(array - array.T).max())
+    scale = float(np.abs(array).max())
+    if asymmetry > float(np.finfo(array.dtype).eps) ** 0.5 * scale:
+        raise ValueError(
+            f"{what} is not symmetric: entries that should be equal differ by {asymmetry:.3g}, "
+            f"where the largest is {scale:.3g}. Use (A + A.T) / 2, or "
+            "scipy.sparse.linalg.aslinearoperator for one that is not symmetric."
+        )
+    symmetric: np.ndarray = (array + array.T) / 2
+    return symmetric
+
+
+def _float_dtype(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(np.float32) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)
