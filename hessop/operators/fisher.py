@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 from hessop._errors import name_of
 from hessop._progress import progress_bar
 from hessop.differentiate.autograd import jacobian_adjoint_product
-from hessop.differentiate.layers import Layer, cotangents, entries
 from hessop.differentiate.linear_map import LinearMap, outer_products
 from hessop.differentiate.models import Model, record_model
 from hessop.likelihoods import Likelihood
 from hessop.operators.compiling import Products
 from hessop.operators.curvature import CurvatureOperator
 from hessop.operators.gauss_newton import sandwiched
+from hessop.operators.per_example import gradient_rows, sums_of_squares
 from hessop.operators.scores import (
     by_examples,
     check_likelihood,
@@ -28,6 +28,9 @@ from hessop.operators.scores import (
 from hessop.params import as_args, read_tree
 
 __all__ = ["FisherOperator", "fisher_operator"]
+
+# Entries of a diagonal that are compared with products.
+_CHECKED = 8
 
 
 class FisherOperator(CurvatureOperator):
@@ -116,38 +119,39 @@ class FisherOperator(CurvatureOperator):
         array([[ 0.,  0.],
                [-3., -4.]])
         """
-        recording, scores = self._model.recording, self._scores()
-        layers, others = entries(recording)
-        if not others and all(self._has_examples(one.inputs) for one in layers):
-            rows = self._from_layers(layers, scores)
+        scores = self._scores()
+        rows = gradient_rows(self._model.recording, scores, self._examples)
+        if rows is not None:
+            rows = rows.reshape(-1, self.shape[0])
             v = np.random.default_rng(0).standard_normal(self.shape[0]).astype(self.dtype)
             # An axis as long as that of the examples may be another one.
-            expected, found = self._product(v), rows.T @ (rows @ v)
-            tolerance = float(np.finfo(self.dtype).eps) ** 0.75
-            if np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected):
+            if self._agrees(rows.T @ (rows @ v), self._product(v)):
                 return rows
         return self._by_products(scores, progress)
 
-    def _has_examples(self, inputs: np.ndarray) -> bool:
-        """Whether the rows of a layer count the examples; all rows belong to a single one."""
-        return self._examples == 1 or (inputs.ndim > 1 and len(inputs) == self._examples)
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The exact diagonal, shape (n,).
 
-    def _from_layers(self, layers: Sequence[Layer], scores: np.ndarray) -> np.ndarray:
-        k, recording = self._examples, self._model.recording
-        rows = np.zeros((len(scores), k, self.shape[0]), dtype=self.dtype)
-        nodes = [layer.node for layer in layers]
-        inputs = [layer.inputs.reshape(k, -1, layer.inputs.shape[-1]) for layer in layers]
-        seeds = (score.reshape(np.shape(recording.value)) for score in scores)
-        for of_one, found in zip(rows, cotangents(recording, nodes, seeds), strict=True):
-            for layer, a, cotangent in zip(layers, inputs, found, strict=True):
-                g = layer.by_rows(cotangent)
-                products = np.matmul(a.transpose(0, 2, 1), g.reshape(k, -1, g.shape[-1]))
-                where, columns = layer.positions.ravel(), products.reshape(k, -1)
-                if np.unique(where).size == where.size:
-                    of_one[:, where] += columns
-                else:
-                    np.add.at(of_one.T, where, columns.T)
-        return rows.reshape(-1, self.shape[0])
+        From the activations and the cotangents of the layers, where each parameter enters one, as
+        `gradients`, and checked against a few entries; else by a product with each unit vector.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar where there are products to make; needs tqdm.
+        """
+        found = sums_of_squares(self._model.recording, self._scores(), self._examples)
+        if found is not None:
+            some = np.unique(np.random.default_rng(0).integers(self.shape[0], size=_CHECKED))
+            units = np.zeros((self.shape[0], some.size), dtype=self.dtype)
+            units[some, np.arange(some.size)] = 1.0
+            if self._agrees(found[some], self._block_product(units)[some, np.arange(some.size)]):
+                return found
+        return super().diagonal(progress=progress)
+
+    def _agrees(self, found: np.ndarray, expected: np.ndarray) -> bool:
+        tolerance = float(np.finfo(self.dtype).eps) ** 0.75 * float(np.linalg.norm(expected))
+        return bool(np.linalg.norm(found - expected) <= tolerance)
 
     def _by_products(self, scores: np.ndarray, progress: bool) -> np.ndarray:
         pull_back = jacobian_adjoint_product(self._model.recording)

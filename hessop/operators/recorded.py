@@ -18,6 +18,10 @@ __all__ = ["RecordedOperator"]
 
 # Nonzeros that to_sparse allows without being told: about 120 MB.
 _MOST_NONZEROS = 10_000_000
+# A diagonal of no more entries is as quickly multiplied out; beyond, rows with so many nonzeros in
+# the mean are still better played sparse.
+_FEW_COLUMNS = 64
+_SPARSE_ROW = 32
 
 
 class RecordedOperator(BaseOperator):
@@ -154,6 +158,26 @@ class RecordedOperator(BaseOperator):
                 f"{self.symbol}.to_sparse() has entries that are not finite. {self._suspect()}"
             )
         return matrix
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The exact diagonal, shape (min(m, n),).
+
+        By one run of the program where the matrix is sparse, else by a product with each unit
+        vector.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar where there are products to make; needs tqdm.
+        """
+        n = min(self.shape)
+        if n > _FEW_COLUMNS:
+            try:
+                diagonal: np.ndarray = self.to_sparse(max_nnz=_SPARSE_ROW * n).diagonal()
+                return diagonal
+            except (NoProgramError, NonFiniteError, ValueError):
+                pass  # differences, no program, or not sparse: by products then
+        return super().diagonal(progress=progress)
 
     def _suspect(self) -> str:
         return f"A derivative of {self._name} does not exist at x, or overflows."
