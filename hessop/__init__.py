@@ -9,7 +9,7 @@ from hessop._errors import (
     NotTracedError,
     ProgramWarning,
 )
-from hessop.operators.backprop_diagonal import backprop_diagonal
+from hessop.operators.back_propagation import backprop_diagonal
 from hessop.operators.block_diagonal import BlockDiagonalOperator
 from hessop.operators.dense import DenseOperator
 from hessop.operators.diagonal import DiagonalOperator

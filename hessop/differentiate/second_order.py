@@ -214,13 +214,14 @@ def _entries(base: RecordedNode, values: _Values) -> tuple[RecordedNode, Callabl
 def _refuse_meeting(
     node: RecordedNode, values: _Values, bases: Iterable[RecordedNode], meets: Callable[..., Any]
 ) -> None:
-    """Where one entry reaches a primitive through two arguments, its own square is neglected."""
+    """Refuse where one entry reaches a primitive twice: its own square would be neglected."""
     origins = [_entries(base, values) for base in bases]
     for (source, first), (other, second) in combinations(origins, 2):
         if source is other:
             a = first()
             if np.any(meets(a, second()) & (a > 0)):  # zeros were filled in
-                _refuse(node, " of a value with itself, or with a rearrangement of itself")
+                by = " of a value with itself, or a rearrangement of it (for a softmax: logsumexp)"
+                _refuse(node, by)
 
 
 def _refuse(node: RecordedNode, of: str = "") -> NoReturn:

@@ -95,7 +95,7 @@ class FisherOperator(CurvatureOperator):
 
         Where parameters enter by products with activations and by addition only, all rows are
         made together from the activations and the cotangents of the layers, without a loop over
-        examples, and checked against a product. Otherwise each row is a product with the adjoint of
+        examples, a few of them checked. Otherwise each row is a product with the adjoint of
         the Jacobian.
 
         Parameters
@@ -121,13 +121,21 @@ class FisherOperator(CurvatureOperator):
         """
         scores = self._scores()
         rows = gradient_rows(self._model.recording, scores, self._examples)
-        if rows is not None:
-            rows = rows.reshape(-1, self.shape[0])
-            v = np.random.default_rng(0).standard_normal(self.shape[0]).astype(self.dtype)
-            # An axis as long as that of the examples may be another one.
-            if self._agrees(rows.T @ (rows @ v), self._product(v)):
-                return rows
+        # An axis as long as that of the examples may be another one.
+        if rows is not None and self._has_right_rows(rows, scores):
+            return rows.reshape(-1, self.shape[0])
         return self._by_products(scores, progress)
+
+    def _has_right_rows(self, rows: np.ndarray, scores: np.ndarray) -> bool:
+        """Whether a few rows are products with the adjoint of the Jacobian."""
+        pull_back = jacobian_adjoint_product(self._model.recording)
+        scores = scores.reshape(*rows.shape[:2], -1)
+        for s, i in np.random.default_rng(0).integers(rows.shape[:2], size=(3, 2)):
+            seed = np.zeros(scores.shape[1:], dtype=self.dtype)
+            seed[i] = scores[s, i]
+            if not self._agrees(rows[s, i], pull_back(seed.reshape(-1))):
+                return False
+        return True
 
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The exact diagonal, shape (n,).

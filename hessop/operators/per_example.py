@@ -32,14 +32,19 @@ def gradient_rows(recording: Recording, scores: np.ndarray, examples: int) -> np
     found = _layers(recording, examples)
     if found is None:
         return None
-    rows = np.zeros((len(scores), examples, recording.layout.size), recording.layout.dtype)
+    n, dtype = recording.layout.size, recording.layout.dtype
+    positions = np.concatenate([layer.positions.ravel() for layer in found])
+    once = np.array_equal(np.sort(positions), np.arange(n))
+    rows = (np.empty if once else np.zeros)((len(scores), examples, n), dtype)
     for s, layer, a, g in _by_examples(recording, found, scores, examples):
-        products = np.matmul(a.transpose(0, 2, 1), g).reshape(examples, -1)
         where = layer.positions.ravel()
-        if np.unique(where).size == where.size:
-            rows[s][:, where] += products
+        if once and (np.diff(where) == 1).all():  # a whole leaf, or a slice of one: in place
+            part = rows[s][:, where[0] : where[-1] + 1]
+            _outer_products(a, g, part.reshape(examples, *layer.positions.shape))
+        elif once:
+            rows[s][:, where] = _outer_products(a, g).reshape(examples, -1)
         else:
-            np.add.at(rows[s].T, where, products.T)
+            np.add.at(rows[s].T, where, _outer_products(a, g).reshape(examples, -1).T)
     return rows
 
 
@@ -62,9 +67,16 @@ def sums_of_squares(recording: Recording, scores: np.ndarray, examples: int) -> 
         if a.shape[1] == 1:  # the square of an outer product is that of the squares
             squares = (a[:, 0] ** 2).T @ g[:, 0] ** 2
         else:
-            squares = np.sum(np.matmul(a.transpose(0, 2, 1), g) ** 2, axis=0)
+            squares = np.sum(_outer_products(a, g) ** 2, axis=0)
         total[layer.positions] += squares
     return total
+
+
+def _outer_products(a: np.ndarray, g: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """For each example, the outer products of its rows, summed."""
+    multiply = np.multiply if a.shape[1] == 1 else np.matmul
+    products: np.ndarray = multiply(a.transpose(0, 2, 1), g, out=out)
+    return products
 
 
 def _layers(recording: Recording, examples: int) -> list[Layer] | None:

@@ -24,13 +24,13 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import make_hvp, value_and_grad
 from scipy.sparse.linalg import spsolve
+from timing import agree, medians, report
 from workloads import Workload, sparse_workloads, workloads
 
 from hessop import Objective, hessian_operator
 from hessop.operators import compiling
 from hessop.tape.player import MATRIX_COLUMNS, Player
 
-Timed = Callable[[], Any]
 Product = Callable[[np.ndarray], np.ndarray]
 
 HEADER = (
@@ -44,24 +44,6 @@ HEADER = (
     "recording, in make_hvp products",
 )
 ABSENT = "–"
-
-
-def medians(contestants: dict[str, Timed], repeat: int) -> dict[str, float]:
-    """Seconds a call, the contestants taking turns; short calls are repeated within a turn."""
-    inner = {}
-    for name, call in contestants.items():
-        call()
-        start = time.perf_counter()
-        call()
-        inner[name] = max(1, int(2e-3 / (time.perf_counter() - start)))
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeat):
-        for name, call in contestants.items():
-            start = time.perf_counter()
-            for _ in range(inner[name]):
-                call()
-            seconds[name].append((time.perf_counter() - start) / inner[name])
-    return {name: float(np.median(times)) for name, times in seconds.items()}
 
 
 def recording_seconds(make: Callable[[], Any], v: np.ndarray, repeat: int) -> float:
@@ -92,10 +74,10 @@ def compare(work: Workload, repeat: int) -> str:
 
     expected = H.flatten(autograd())
     for name, product in one.items():
-        _agree(f"{work.name}, {name}", product(v), expected)
+        agree(f"{work.name}, {name}", product(v), expected)
     calls = {name: partial(product, v) for name, product in one.items()}
     seconds = medians({"autograd": autograd} | calls, repeat)
-    _report("one product", seconds)
+    report("one product", seconds)
     few = max(3, repeat // 3)
     recording = recording_seconds(lambda: hessian_operator(fun, work.x), v, few)
     recording /= seconds["autograd"]
@@ -106,12 +88,12 @@ def compare(work: Workload, repeat: int) -> str:
         V = rng.standard_normal((H.shape[0], work.columns))
         expected = _by_columns(lambda u: H.flatten(make_hvp_product(H.unflatten(u))), V)
         for name, block in many.items():
-            _agree(f"{work.name}, block, {name}", block(V), expected)
+            agree(f"{work.name}, block, {name}", block(V), expected)
         calls = {name: partial(block, V) for name, block in many.items()}
         columns = medians({"autograd": autograd} | calls, few)
         for name in many:
             columns[name] /= work.columns
-        _report(f"a column of {work.columns}", columns)
+        report(f"a column of {work.columns}", columns)
 
     contestants = ("autograd", "by hand", "JAX", "hessop")
     cells = [
@@ -139,7 +121,7 @@ def _compare_first_uses(work: Workload, fun: Callable[[Any], Any], repeat: int) 
         return x
 
     print(f"\n{work.name}  (n = {x0.size:,})")
-    rows: dict[str, dict[str, Timed]] = {
+    rows: dict[str, dict[str, Callable[[], Any]]] = {
         "value": {
             "fun itself": lambda: fun(objective.unflatten(elsewhere())),
             "hessop": lambda: objective.fun(elsewhere()),
@@ -154,7 +136,7 @@ def _compare_first_uses(work: Workload, fun: Callable[[Any], Any], repeat: int) 
         },
     }
     for what, contestants in rows.items():
-        _report(what, medians(contestants, repeat))
+        report(what, medians(contestants, repeat))
 
 
 def _contestants(
@@ -204,24 +186,8 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _report(what: str, seconds: dict[str, float]) -> None:
-    first = next(iter(seconds))
-    cells = [
-        f"{name} {1e6 * time:,.{0 if time > 1e-5 else 1}f} us"
-        + ("" if name == first else f" ({time / seconds[first]:.3f})")
-        for name, time in seconds.items()
-    ]
-    print(f"  {what:26}" + "   ".join(cells), flush=True)
-
-
 def _ratio(seconds: dict[str, float], name: str) -> str:
     return f"{seconds['hessop'] / seconds[name]:.3g}" if name in seconds else ABSENT
-
-
-def _agree(name: str, product: np.ndarray, expected: np.ndarray) -> None:
-    error = np.linalg.norm(product - expected) / np.linalg.norm(expected)
-    if not error < 1e-9:
-        raise AssertionError(f"{name}: products differ by {error:.1e}")
 
 
 def compare_sparse(work: Workload, repeat: int) -> None:
@@ -237,7 +203,7 @@ def compare_sparse(work: Workload, repeat: int) -> None:
     H.compile()
     matrix = H.to_sparse()
     seconds = medians({"to_sparse": H.to_sparse}, 3)["to_sparse"]
-    _agree(f"{work.name}, sparse", matrix @ v, H.flatten(make_hvp_product(tree)))
+    agree(f"{work.name}, sparse", matrix @ v, H.flatten(make_hvp_product(tree)))
     start = time.perf_counter()
     step = spsolve(matrix.tocsc(), -gradient)
     solving = time.perf_counter() - start
