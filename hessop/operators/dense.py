@@ -68,6 +68,7 @@ class DenseOperator(StructuredOperator):
     def eigh(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues, ascending, shape (n,), and orthonormal eigenvectors as columns, (n, n)."""
         w, Q = scipy.linalg.eigh(self._matrix)
+        w.flags.writeable = Q.flags.writeable = False  # they are shared
         return w, Q
 
     def _product(self, v: np.ndarray) -> np.ndarray:

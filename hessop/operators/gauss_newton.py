@@ -51,15 +51,18 @@ class GaussNewtonOperator(CurvatureOperator):
         products = Products(
             lambda: sandwiched(model, loss.linear_map()),
             name=f"the Gauss-Newton matrix of {name}",
+            release=self._release,
         )
         super().__init__(model.recording.layout, x, products, name, remake)
-        self._model = model
-        self._loss = loss
+        self.value = loss.value
+        self._find_gradient: Callable[[], np.ndarray] | None = lambda: gradient(
+            model.recording, np.reshape(loss.gradient, np.shape(model.recording.value))
+        )
 
-    @property
-    def value(self) -> float:
-        """The loss at x."""
-        return self._loss.value
+    def _release(self) -> None:
+        # A program needs neither the model's values nor its graph any more.
+        _ = self._gradient
+        self._find_gradient = None
 
     @property
     def gradient(self) -> np.ndarray:
@@ -70,16 +73,14 @@ class GaussNewtonOperator(CurvatureOperator):
         NonFiniteError
             When an entry is NaN or infinite, though the value is finite.
         """
+        if not np.isfinite(self._gradient).all():
+            raise NonFiniteError(f"the gradient of {self._name} is not finite. {self._suspect()}")
         return self._gradient.copy()
 
     @cached_property
     def _gradient(self) -> np.ndarray:
-        recording = self._model.recording
-        seed = np.reshape(self._loss.gradient, np.shape(recording.value))
-        found = gradient(recording, seed)
-        if not np.isfinite(found).all():
-            raise NonFiniteError(f"the gradient of {self._name} is not finite. {self._suspect()}")
-        return found
+        assert self._find_gradient is not None
+        return self._find_gradient()
 
 
 def sandwiched(model: Model, of_outputs: LinearMap) -> LinearMap:

@@ -141,8 +141,7 @@ class KroneckerOperator(StructuredOperator):
     @property
     def eigenvalues(self) -> np.ndarray:
         """All products of eigenvalues of the factors, shape (n,)."""
-        products: np.ndarray = _outer([factor.eigh[0] for factor in self._factors])
-        return products
+        return _outer([factor.eigh[0] for factor in self._factors])
 
     def eigen(self) -> KroneckerEigenOperator:
         """The same matrix by its eigendecomposition, to which any shift can be added."""
@@ -219,7 +218,7 @@ class KroneckerOperator(StructuredOperator):
 
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, shape (n, n)."""
-        return reduce(np.kron, self._matrices)
+        return reduce(np.kron, self._matrices, np.ones((1, 1), dtype=self.dtype))
 
     def _scaled(self, factor: float) -> KroneckerOperator:
         first, *rest = self._matrices
@@ -323,7 +322,9 @@ def _shifted(
 
 
 def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    return reduce(lambda a, b: np.multiply.outer(a, b).ravel(), vectors)
+    return reduce(
+        lambda a, b: np.multiply.outer(a, b).ravel(), vectors, np.ones(1, vectors[0].dtype)
+    )
 
 
 def _along_axes(matrices: Sequence[np.ndarray], V: np.ndarray) -> np.ndarray:

@@ -246,4 +246,4 @@ def _symmetric_sparse(matrix: Any) -> csr_array:
             f"matrix is not symmetric: entries that should be equal differ by {asymmetry:.3g}, "
             f"where the largest is {scale:.3g}. Use (A + A.T) / 2."
         )
-    return sparse
+    return csr_array((sparse + sparse.T) / 2) if asymmetry else sparse
