@@ -60,7 +60,7 @@ class Likelihood:
 
         Returns
         -------
-        ndarray, shape (r, *outputs.shape)
+        ndarray, shape ``(r, *outputs.shape)``
             For every observation, r vectors over its last `event_dims` axes.
         """
         raise NotImplementedError

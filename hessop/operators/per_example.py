@@ -21,7 +21,7 @@ def gradient_rows(recording: Recording, scores: np.ndarray, examples: int) -> np
     Parameters
     ----------
     recording : Recording
-    scores : ndarray, shape (s, *outputs.shape)
+    scores : ndarray, shape ``(s, *outputs.shape)``
     examples : int
 
     Returns

@@ -32,7 +32,7 @@ def output_scores(
 
     Returns
     -------
-    ndarray, shape (s, *outputs.shape)
+    ndarray, shape ``(s, *outputs.shape)``
         ``"exact"``: roots of the likelihood's own Fisher matrix. ``"monte-carlo"``: gradients for s
         draws of the targets, over √s. ``"empirical"``: the gradient for the targets given, s = 1.
     """
