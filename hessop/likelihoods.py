@@ -42,18 +42,18 @@ class Likelihood:
         -------
         float
         """
-        raise NotImplementedError
+        raise self._missing("nll")
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Targets drawn from the distribution that the outputs give."""
-        raise NotImplementedError
+        raise self._missing("sample")
 
     def fisher_product(self, outputs: np.ndarray, v: Any) -> Any:
         """The Fisher matrix of the outputs themselves times v, both shaped like the outputs.
 
         It is the expected Hessian of `nll` in the outputs; written with autograd.numpy.
         """
-        raise NotImplementedError
+        raise self._missing("fisher_product")
 
     def fisher_roots(self, outputs: np.ndarray) -> np.ndarray:
         """Vectors whose outer products add up to the Fisher matrix of one observation.
@@ -63,7 +63,10 @@ class Likelihood:
         ndarray, shape ``(r, *outputs.shape)``
             For every observation, r vectors over its last `event_dims` axes.
         """
-        raise NotImplementedError
+        raise self._missing("fisher_roots")
+
+    def check_outputs(self, outputs: np.ndarray) -> None:
+        """Raise a ValueError when the distribution is not that of such outputs."""
 
     def check(self, outputs: np.ndarray, observed: Any) -> np.ndarray:
         """The targets as an array, or a ValueError that says what is wrong with them."""
@@ -80,6 +83,9 @@ class Likelihood:
         if not self._allows(targets, outputs):
             raise ValueError(f"{name}: targets are expected to be {self._allowed}.")
         return targets
+
+    def _missing(self, method: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} has no {method}, which is needed here.")
 
     _allowed = ""
 
@@ -131,16 +137,24 @@ class Gaussian(_Separable):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ (y - o)² / 2 scale² + log(2π scale²) / 2``."""
-        z = (outputs - targets) / self.scale
-        return anp.sum(0.5 * z**2 + 0.5 * np.log(2.0 * np.pi * self.scale**2))
+        scale = self._scale(outputs)
+        z = (outputs - targets) / scale
+        return anp.sum(0.5 * z**2 + 0.5 * np.log(2.0 * np.pi * scale**2))
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """See `Likelihood.sample`."""
-        return rng.normal(outputs, self.scale)
+        return rng.normal(outputs, self._scale(outputs))
+
+    def check_outputs(self, outputs: np.ndarray) -> None:
+        """See `Likelihood.check_outputs`."""
+        self._scale(outputs)
 
     def _variance(self, outputs: np.ndarray) -> Any:
+        return self._scale(outputs) ** -2.0
+
+    def _scale(self, outputs: Any) -> np.ndarray:
         try:
-            return np.broadcast_to(self.scale**-2.0, outputs.shape)
+            return np.broadcast_to(self.scale, outputs.shape)
         except ValueError:
             raise ValueError(
                 f"Gaussian: scale has shape {self.scale.shape}, expected one that broadcasts to "
@@ -183,7 +197,7 @@ class Poisson(_Separable):
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """See `Likelihood.sample`."""
-        counts: np.ndarray = rng.poisson(np.exp(outputs))
+        counts = np.asarray(rng.poisson(np.exp(outputs)))
         return counts.astype(float)
 
     def _variance(self, outputs: np.ndarray) -> Any:
@@ -222,10 +236,14 @@ class Categorical(Likelihood):
         roots = np.sqrt(p)[..., None, :] * (classes - p[..., :, None])  # (..., entry, root)
         return np.moveaxis(roots, -1, 0)
 
-    def check(self, outputs: np.ndarray, observed: Any) -> np.ndarray:
-        """See `Likelihood.check`."""
+    def check_outputs(self, outputs: np.ndarray) -> None:
+        """See `Likelihood.check_outputs`."""
         if outputs.ndim == 0:
             raise ValueError("Categorical: there is one output, expected one for each class.")
+
+    def check(self, outputs: np.ndarray, observed: Any) -> np.ndarray:
+        """See `Likelihood.check`."""
+        self.check_outputs(outputs)
         return super().check(outputs, observed).astype(int)
 
     def _allows(self, targets: np.ndarray, outputs: np.ndarray) -> bool:

@@ -140,8 +140,8 @@ def test_a_gradient_that_is_not_finite_is_named_by_its_entry():
 
 
 def test_the_jacobian_wants_a_finite_array():
-    with pytest.raises(NotTracedError, match="returned a list"):
-        jacobian_operator(lambda x: [x[0], x[1]], X)
+    with pytest.raises(NotTracedError, match=r"<lambda>\(x\)\[1\] is a str"):
+        jacobian_operator(lambda x: [x[0], "x[1]"], X)
     with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="not finite"):
         jacobian_operator(lambda x: anp.log(x - 1.0), X)
 

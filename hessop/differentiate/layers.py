@@ -45,16 +45,23 @@ class Layer:
 
     Attributes
     ----------
+    part : ndarray of int
+        The positions of the parameters in the shape in which they entered; of the weights, where a
+        bias was joined to them.
+    argnum : int
+        Which argument of the primitive they were.
     positions : ndarray of int, shape (inputs, outputs)
         Where each parameter is in the flat vector.
-    inputs : ndarray, shape (*rows, inputs)
+    inputs : ndarray, shape ``(*rows, inputs)``
         The activations; ones, for a bias.
     node : RecordedNode
         Whose cotangent is that of the outputs.
     by_rows : callable
-        Brings that cotangent to the shape (*rows, outputs).
+        Brings that cotangent to the shape ``(*rows, outputs)``.
     """
 
+    part: np.ndarray
+    argnum: int
     positions: np.ndarray
     inputs: np.ndarray
     node: RecordedNode
@@ -105,20 +112,22 @@ def joint_layers(recording: Recording) -> tuple[list[Layer], list[Elsewhere]]:
     What enters twice, or otherwise, or not at all, is named with the reason.
     """
     layers, others = entries(recording)
-    joint = _with_biases(layers, recording)
     count = np.zeros(recording.layout.size, dtype=int)
-    for positions in [one.positions for one in joint] + [one.positions for one in others]:
+    for positions in [one.positions for one in layers] + [one.positions for one in others]:
         np.add.at(count, positions.ravel(), 1)
     once: list[Layer] = []
-    for layer in joint:
-        if count[layer.positions].max() > 1:
-            others.append(Elsewhere(layer.positions, "enters more than once"))
-        else:
+    repeated: dict[bytes, Elsewhere] = {}
+    for layer in layers:
+        if count[layer.positions].max() == 1:
             once.append(layer)
+        else:
+            positions = np.unique(layer.positions)
+            repeated[positions.tobytes()] = Elsewhere(positions, "enters more than once")
+    others.extend(repeated.values())
     unused = np.flatnonzero(count == 0)
     if unused.size:
         others.append(Elsewhere(unused, "does not enter the outputs"))
-    return once, others
+    return _with_biases(once, recording), others
 
 
 def cotangents(
@@ -139,6 +148,9 @@ def cotangents(
         In the order of `nodes`.
     """
     parts = _parts_of_parameters(recording)
+    if recording.order[0] in parts:
+        yield from ([] for _ in seeds)
+        return
     found: dict[RecordedNode, Any] = {}
     spared: dict[RecordedNode, _Spared] = {}
     rules = []
@@ -197,6 +209,8 @@ def _parts_of_parameters(recording: Recording) -> dict[RecordedNode, np.ndarray]
 
 def _product(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
     """A product of a parameter and activations, as an einsum of the two."""
+    if node.fun is anp.einsum and (not isinstance(node.args[0], str) or len(node.args) != 3):
+        return None
     labels = _LABELS[node.fun](node, np.ndim(_operand(node, 0)), np.ndim(_operand(node, 1)))
     if labels is None:
         return None
@@ -227,7 +241,7 @@ def _product(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | 
         return merged(arrange(np.asarray(cotangent), of_result, rows, outer), len(outer))
 
     width = prod(part.shape[: len(inner)])
-    return Layer(part.reshape(width, -1), inputs, node, by_rows)
+    return Layer(positions, argnum, part.reshape(width, -1), inputs, node, by_rows)
 
 
 def _operand(node: RecordedNode, which: int) -> Any:
@@ -237,7 +251,6 @@ def _operand(node: RecordedNode, which: int) -> Any:
 def _bias(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
     """A parameter that is added to something: repeated along axes of the result, or not."""
     shape = np.shape(node.value)
-    sign = -1.0 if node.fun is anp.subtract and argnum == 1 else 1.0
     lead = len(shape) - positions.ndim
     same = [a for a in range(len(shape)) if a < lead or positions.shape[a - lead] < shape[a]]
     rest = [a for a in range(len(shape)) if a not in same]
@@ -246,30 +259,52 @@ def _bias(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | Non
         rows = np.asarray(cotangent).transpose(*same, *rest)
         return rows.reshape(*rows.shape[: len(same)], -1)
 
-    inputs = np.full((*(shape[a] for a in same), 1), sign)
-    return Layer(positions.reshape(1, -1), inputs, node, by_rows)
+    inputs = np.full((*(shape[a] for a in same), 1), _sign(node, argnum))
+    return Layer(positions, argnum, positions.reshape(1, -1), inputs, node, by_rows)
 
 
 def _with_biases(layers: Sequence[Layer], recording: Recording) -> list[Layer]:
     """Join a bias to the product that it is added to, where nothing else uses that product."""
     uses = Counter(parent for node in recording.order for parent in node.parents)
-    by_node = {layer.node: layer for layer in layers if layer.node.fun in _LABELS}
+    products = {layer.node: layer for layer in layers if layer.node.fun in _LABELS}
     joint: list[Layer] = []
     for layer in layers:
-        weights = next((by_node[p] for p in layer.node.parents if p in by_node), None)
-        if layer.node.fun in _LABELS or weights is None or uses[weights.node] > 1:
+        added_to = None if layer.node in products else _sole_use(layer.node, products, uses)
+        row = None if added_to is None else _same_in_every_row(layer, products[added_to])
+        if added_to is None or row is None:
             joint.append(layer)
             continue
-        rows = weights.inputs.shape[:-1]
-        same_rows = layer.inputs.shape[:-1] == rows
-        if not same_rows or layer.positions.shape[1] != weights.positions.shape[1]:
-            joint.append(layer)
-            continue
+        weights = products.pop(added_to)
         joint.remove(weights)
-        inputs = np.concatenate([weights.inputs, layer.inputs], axis=-1)
-        positions = np.concatenate([weights.positions, layer.positions])
+        # The cotangent is that of the product, which may itself be subtracted.
+        sign = _sign(layer.node, layer.argnum) * _sign(layer.node, 1 - layer.argnum)
+        ones = np.full((*weights.inputs.shape[:-1], 1), sign)
+        inputs = np.concatenate([weights.inputs, ones], axis=-1)
+        positions = np.concatenate([weights.positions, row[None]])
         joint.append(replace(weights, positions=positions, inputs=inputs))
     return joint
+
+
+def _sole_use(
+    node: RecordedNode, products: dict[RecordedNode, Layer], uses: Counter[RecordedNode]
+) -> RecordedNode | None:
+    return next((p for p in node.parents if p in products and uses[p] == 1), None)
+
+
+def _same_in_every_row(bias: Layer, weights: Layer) -> np.ndarray | None:
+    """The positions of a bias for each output of a product, where all rows have the same ones."""
+    shape = np.shape(bias.node.value)
+    if shape != np.shape(weights.node.value):
+        return None
+    rows = weights.by_rows(np.broadcast_to(bias.part, shape))
+    rows = rows.reshape(-1, rows.shape[-1])
+    row: np.ndarray = rows[0]
+    fits = (rows == row).all() and np.unique(row).size == row.size == bias.part.size
+    return row if fits else None
+
+
+def _sign(node: RecordedNode, argnum: int) -> float:
+    return -1.0 if node.fun is anp.subtract and argnum == 1 else 1.0
 
 
 # --- products as einsums: the axes of both operands and of the result, as numbers -----------------
@@ -309,7 +344,7 @@ def _tensordot(node: RecordedNode, p: int, q: int) -> Labels:
 
 def _einsum(node: RecordedNode, p: int, q: int) -> Labels:
     subscripts = node.args[0]
-    if not isinstance(subscripts, str) or len(node.args) != 3 or "." in subscripts:
+    if "." in subscripts:
         return None
     operands, arrow, result = subscripts.replace(" ", "").partition("->")
     first, second = operands.split(",")

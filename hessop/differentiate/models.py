@@ -9,7 +9,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import optree
-from autograd.tracer import getval, isbox
+from autograd.tracer import getval
 
 from hessop._errors import NonFiniteError, NotTracedError, name_of
 from hessop.differentiate.recording import Recording, record
@@ -107,10 +107,11 @@ def record_model(
 
 
 def _check_output(leaf: Any, path: str) -> None:
-    value = np.asarray(getval(leaf))
-    if value.dtype.kind not in "biuf" or (isbox(leaf) and isinstance(getval(leaf), tuple | dict)):
-        kind = type(getval(leaf)).__name__ if value.dtype.kind != "c" else "complex number"
+    value = getval(leaf)
+    kind = "O" if isinstance(value, tuple | list | dict) else np.asarray(value).dtype.kind
+    if kind not in "biuf":
+        came = "complex number" if kind == "c" else type(value).__name__
         raise NotTracedError(
-            f"{path} is a {kind}, expected a real number or an array of them. Return real outputs "
+            f"{path} is a {came}, expected a real number or an array of them. Return real outputs "
             "alone, nested in plain dicts, lists and tuples."
         )

@@ -16,12 +16,15 @@ from hessop.differentiate.autograd import (
 )
 from hessop.differentiate.linear_map import LinearMap, compose
 from hessop.differentiate.models import Model, record_model
-from hessop.differentiate.points import AutogradPoint, differentiate_at
+from hessop.differentiate.points import AutogradPoint, differentiate_at, plain_value
 from hessop.operators.compiling import Products
 from hessop.operators.curvature import CurvatureOperator
-from hessop.params import as_args, read_tree
+from hessop.params import Layout, as_args, read_tree
 
 __all__ = ["GaussNewtonOperator", "gauss_newton_operator", "sandwiched"]
+
+# Of the direction along which a loss is probed; not one that data are often made with.
+_SEED = 1_903_551
 
 
 class GaussNewtonOperator(CurvatureOperator):
@@ -133,8 +136,9 @@ def gauss_newton_operator(
     Warns
     -----
     NotConvexWarning
-        When a direction in the outputs was found along which the loss is concave. A random one is
-        tried, and then its part in that example for which it looks worst.
+        When a direction in the outputs was found along which the loss is concave, by its Hessian
+        and by its values. A random one is tried, and then its part in that example, or in that leaf
+        of a tree, for which it looks worst.
 
     Notes
     -----
@@ -170,30 +174,58 @@ def gauss_newton_operator(
             f"{name_of_loss} of the outputs of {name} is {at_outputs.value}, expected a finite "
             "number. Choose a point inside the domain."
         )
-    _warn_of_concavity(at_outputs.linear_map(), at_x.layout.shapes, name_of_loss)
+    _warn_of_concavity(loss, at_outputs.linear_map(), at_x.layout, at_x.outputs, name_of_loss)
     remake = partial(gauss_newton_operator, model, loss, layout.unflatten(point), args=args)
     return GaussNewtonOperator(at_x, at_outputs, point, name, remake)
 
 
-def _warn_of_concavity(hessian: LinearMap, shapes: tuple[Any, ...], name: str) -> None:
-    u = np.random.default_rng(0).standard_normal(hessian.source.size).astype(hessian.source.dtype)
+def _warn_of_concavity(
+    loss: Callable[[Any], Any], hessian: LinearMap, outputs: Layout, z: np.ndarray, name: str
+) -> None:
+    u = np.random.default_rng(_SEED).standard_normal(z.size).astype(z.dtype)
     product = hessian(u)
-    curvature, size = float(u @ product), float(np.abs(u) @ np.abs(product))
-    if curvature >= 0.0 and len(shapes) == 1 and shapes[0]:
-        # Where the loss is a sum over examples, along the first axis, its Hessian is made of
-        # blocks, and each has a curvature along its own part of u.
-        of_examples = np.sum((u * product).reshape(shapes[0][0], -1), axis=1)
-        part = np.zeros((len(of_examples), u.size // len(of_examples)), dtype=u.dtype)
-        worst = int(np.argmin(of_examples))
-        part[worst] = u.reshape(part.shape)[worst]
-        if of_examples[worst] < 0.0:
-            u = part.reshape(-1)
-            product = hessian(u)
-            curvature, size = float(u @ product), float(np.abs(u) @ np.abs(product))
-    if curvature < -(float(np.finfo(u.dtype).eps) ** 0.75) * size:
+    curvature = float(u @ product)
+    if curvature >= 0.0:
+        groups = _groups(outputs)
+        of_groups = np.bincount(groups, u * product)
+        u = np.where(groups == np.argmin(of_groups), u, 0.0).astype(z.dtype)
+        curvature = float(u @ hessian(u))
+    if curvature < 0.0 and _bends_down(lambda z: loss(outputs.unflatten(z)), z, u):
         warn_user(
             f"{name} is not convex: its curvature along a direction in the outputs is "
             f"{curvature / float(u @ u):.3g}, so the Gauss-Newton matrix may be indefinite. Use a "
             "convex loss for a matrix that is positive semidefinite, or minres in place of cg.",
             NotConvexWarning,
         )
+
+
+def _groups(outputs: Layout) -> np.ndarray:
+    """Numbers of the groups of outputs in which a loss is most often a sum: examples, or leaves.
+
+    The Hessian is then made of blocks, and each has a curvature along its own part of a vector.
+    """
+    if outputs.is_array and outputs.shapes[0]:
+        examples = outputs.shapes[0][0]
+        return np.repeat(np.arange(examples), outputs.size // examples)
+    sizes = np.diff(outputs.offsets)
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
+def _bends_down(loss: Callable[[np.ndarray], Any], z: np.ndarray, u: np.ndarray) -> bool:
+    """Whether the values of a function themselves show that it is not convex along u.
+
+    A curvature of a few ulps below zero is rounding: no value is changed by it.
+    """
+    scale = (1.0 + float(np.abs(z).max())) / float(np.abs(u).max())
+    at_z = plain_value(loss(z))
+    for size in (1e-1, 1e-2, 1e-3):
+        step = (size * scale * u).astype(z.dtype)
+        try:
+            with np.errstate(all="ignore"):
+                ahead, behind = plain_value(loss(z + step)), plain_value(loss(z - step))
+        except (ValueError, ArithmeticError):  # outside of the loss's domain
+            continue
+        rounding = 100 * float(np.finfo(z.dtype).eps) * (abs(ahead) + abs(behind) + 2 * abs(at_z))
+        if ahead + behind - 2.0 * at_z < -rounding:  # never where one is NaN
+            return True
+    return False

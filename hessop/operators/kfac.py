@@ -15,7 +15,8 @@ from hessop.operators.block_diagonal import BlockDiagonalOperator
 from hessop.operators.diagonal import DiagonalOperator
 from hessop.operators.fisher import fisher_operator
 from hessop.operators.kronecker import KroneckerOperator
-from hessop.operators.scores import check_likelihood, output_scores, single_output
+from hessop.operators.per_example import rows_are_of_one_example
+from hessop.operators.scores import by_examples, check_likelihood, output_scores, single_output
 from hessop.operators.structured import StructuredOperator
 from hessop.params import Layout, as_args, read_tree
 
@@ -101,7 +102,15 @@ def kfac_operator(
     name = name_of(model)
     at_x = record_model(model, layout, point, args)
     outputs = single_output(at_x, name)
+    likelihood.check_outputs(outputs)
     layers, elsewhere = joint_layers(at_x.recording)
+    examples, _ = by_examples(outputs, likelihood.event_dims)
+    fits = rows_are_of_one_example(at_x.recording, layers, examples)
+    for layer, is_of_one in zip(layers, fits, strict=True):
+        if not is_of_one:
+            reason = "acts on several examples in one row"
+            elsewhere.append(Elsewhere(layer.positions, reason))
+    layers = [layer for layer, is_of_one in zip(layers, fits, strict=True) if is_of_one]
     if elsewhere and other == "error":
         raise ValueError(_not_layers(elsewhere, layout, name))
     rng = np.random.default_rng(rng)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hessop.differentiate.layers import Layer, cotangents, entries
 from hessop.differentiate.recording import Recording
 
-__all__ = ["gradient_rows", "sums_of_squares"]
+__all__ = ["gradient_rows", "rows_are_of_one_example", "sums_of_squares"]
 
 
 def gradient_rows(recording: Recording, scores: np.ndarray, examples: int) -> np.ndarray | None:
     """Gradients of ``<score of one example, outputs>``.
-
-    It is taken for granted that a layer's first axis of rows, where it is as long as there are
-    examples, counts them: the caller has to check.
 
     Parameters
     ----------
@@ -80,12 +77,68 @@ def _outer_products(a: np.ndarray, g: np.ndarray, out: np.ndarray | None = None)
 
 
 def _layers(recording: Recording, examples: int) -> list[Layer] | None:
+    """The layers of a model, where all parameters enter one and its rows count the examples."""
     layers, others = entries(recording)
-    # All rows belong to a single example; else the first axis of rows has to count them.
-    fits = examples == 1 or all(
-        layer.inputs.ndim > 1 and len(layer.inputs) == examples for layer in layers
-    )
-    return layers if fits and not others else None
+    if others:
+        return None
+    if examples == 1:  # all rows belong to it
+        return layers
+    if any(one.inputs.ndim < 2 or len(one.inputs) != examples for one in layers):
+        return None
+    # An axis as long as that of the examples may be another one.
+    weights, pairs = _weighted_pairs(recording, layers, examples)
+    for g, weighted in pairs:
+        ratio = weights.reshape(-1, *[1] * (g.ndim - 1))
+        if not _is_close(weighted, ratio * g, recording):
+            return None
+    return layers
+
+
+def rows_are_of_one_example(
+    recording: Recording, layers: Sequence[Layer], examples: int
+) -> list[bool]:
+    """For each layer, whether every row acts on the outputs of a single example.
+
+    Then the cotangents of all examples together can be told apart: there is one for each row.
+    """
+    if examples == 1:
+        return [True] * len(layers)
+    weights, pairs = _weighted_pairs(recording, layers, examples)
+    weights = np.sort(weights)
+    found = []
+    for g, weighted in pairs:
+        g, weighted = g.reshape(-1, g.shape[-1]), weighted.reshape(-1, g.shape[-1])
+        size = np.sum(g * g, axis=1)
+        ratio = np.sum(g * weighted, axis=1) / np.where(size > 0.0, size, 1.0)
+        after = np.searchsorted(weights, ratio).clip(1, examples - 1)
+        left, right = weights[after - 1], weights[after]
+        nearest = np.where(ratio - left < right - ratio, left, right)[:, None]
+        found.append(_is_close(weighted, nearest * g, recording))
+    return found
+
+
+def _weighted_pairs(
+    recording: Recording, layers: Sequence[Layer], examples: int
+) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """A weight for each example, and by layers the cotangents of random outputs without and with.
+
+    A row that acts on one example alone is multiplied by its weight.
+    """
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0.5, 1.5, examples)
+    outputs = rng.standard_normal((examples, np.size(recording.value) // examples))
+    seeds = [
+        seed.reshape(np.shape(recording.value)).astype(recording.layout.dtype)
+        for seed in (outputs, weights[:, None] * outputs)
+    ]
+    plain, weighted = cotangents(recording, [layer.node for layer in layers], seeds)
+    by_layers = zip(layers, plain, weighted, strict=True)
+    return weights, [(one.by_rows(g), one.by_rows(h)) for one, g, h in by_layers]
+
+
+def _is_close(a: np.ndarray, b: np.ndarray, recording: Recording) -> bool:
+    tolerance = float(np.finfo(recording.layout.dtype).eps) ** 0.75
+    return bool(np.abs(a - b).max() <= tolerance * np.abs(b).max())
 
 
 def _by_examples(

@@ -97,5 +97,6 @@ def check_likelihood(likelihood: Any, kind: str, targets: Any, num_samples: Any)
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(map(repr, _KINDS))}.")
     if targets is None and kind == "empirical":
         raise ValueError("kind is 'empirical', but no targets were given. Pass the observed ones.")
-    if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+    is_whole = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
+    if not is_whole or num_samples < 1:
         raise ValueError(f"num_samples is {num_samples!r}, expected a whole number from 1.")

@@ -16,7 +16,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd import grad
-from networks import NETWORKS, Network
+from softmax_networks import NETWORKS, Network
 from timing import agree, medians, report
 
 from hessop import (
