@@ -354,9 +354,14 @@ def test_exact_is_gauss_newton(problem):
         problem.model, lambda z: problem.likelihood.nll(z, targets), problem.x, args=(problem.X,)
     )
     assert error(F @ V, G @ V) < 1e-11
+    assert F.value == pytest.approx(G.value, rel=1e-14)
+    assert error(F.gradient, G.gradient) < 1e-12
+    without = fisher_operator(problem.model, problem.likelihood, problem.x, args=(problem.X,))
+    with pytest.raises(ValueError, match="no targets were given"):
+        _ = without.gradient
     rows = F.gradients()
     assert error(rows.T @ rows, expected) < 1e-11
-    np.testing.assert_allclose(F.value, problem.outputs, rtol=1e-14)
+    np.testing.assert_allclose(F.outputs, problem.outputs, rtol=1e-14)
     eigenvalues = np.linalg.eigvalsh(F.to_dense(symmetrize=True))
     assert eigenvalues[0] > -1e-13 * eigenvalues[-1]
 
@@ -511,7 +516,7 @@ def test_one_output_of_one_example():
             rows = F.gradients()
             assert rows.shape == (1, 4)
             assert error(rows.T @ rows, F.to_dense()) < 1e-12
-            targets = np.full(np.shape(F.value), y)
+            targets = np.full(np.shape(F.outputs), y)
             F = fisher_operator(model, likelihood, w, kind="empirical", targets=targets)
             g = grad(lambda w, m=model, lik=likelihood, t=targets: lik.nll(m(w), t))(w)
             assert error(F.to_dense(), np.outer(g, g)) < 1e-12

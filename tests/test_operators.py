@@ -306,3 +306,68 @@ def test_progress_bars():
     H = hessian_operator(quadratic, np.zeros(6))
     np.testing.assert_allclose(H.to_dense(progress=True), A)
     np.testing.assert_allclose(H.diagonal(progress=True), np.diag(A))
+
+
+# Sums and multiples
+
+
+def test_a_combination_is_an_operator_of_ours():
+    x = {"a": np.array([1.0, 2.0]), "b": 3.0}
+    H = hessian_operator(lambda x: anp.sum(x["a"] ** 3) * x["b"] ** 2, x)
+    dense, shift = H.to_dense(), 0.1 * scipy.sparse.eye_array(3)
+    A = H / 4 + shift
+    expected = dense / 4 + 0.1 * np.eye(3)
+    v = np.array([1.0, -2.0, 0.5])
+    np.testing.assert_allclose(A @ v, expected @ v, rtol=1e-14)
+    np.testing.assert_allclose(A @ np.eye(3), expected, rtol=1e-14)
+    assert A.n_matvec == 4
+    np.testing.assert_allclose(A.diagonal(), np.diag(expected), rtol=1e-14)
+    np.testing.assert_allclose(A.to_dense(), expected, rtol=1e-14)
+    np.testing.assert_allclose(A.block([0], [1, 2]).to_dense(), expected[:1, 1:], rtol=1e-14)
+    assert A.quadratic_form(v) == pytest.approx(v @ expected @ v, rel=1e-13)
+    assert A.T is A
+    assert A.layout is H.layout
+    assert repr(A).startswith("<3x3 CombinedOperator 0.25 HessianOperator + 1 ")
+
+
+def test_a_combination_can_be_shifted_scaled_and_taken_apart_again():
+    H = hessian_operator(lambda x: anp.sum(x**4), np.array([1.0, 2.0]))
+    identity = scipy.sparse.eye_array(2)
+    dense = H.to_dense()
+    for A, expected in (
+        (H + identity + identity, dense + 2 * np.eye(2)),
+        (2.0 * H - identity, 2 * dense - np.eye(2)),
+        (identity - H, np.eye(2) - dense),
+        (-(H + np.eye(2)) / 2, -(dense + np.eye(2)) / 2),
+        (3 * (H + H) - H, 5 * dense),
+        (H - H, 0 * dense),
+    ):
+        np.testing.assert_allclose(A @ np.eye(2), expected, rtol=1e-14)
+        assert A.T is A
+    assert [factor for factor, _ in (3 * (H + H) - H).terms] == [5.0]
+
+
+def test_a_combination_of_what_is_not_symmetric_has_an_adjoint():
+    J = jacobian_operator(lambda x: anp.array([x[0] * x[1], x[1] ** 2]), np.array([2.0, 3.0]))
+    M = np.array([[0.0, 1.0], [5.0, 0.0]])
+    A = 2.0 * J + M
+    expected = 2.0 * J.to_dense() + M
+    U = np.array([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]])
+    np.testing.assert_allclose(A.T @ U, expected.T @ U, rtol=1e-14)
+    np.testing.assert_allclose(A.T @ U[:, 0], expected.T @ U[:, 0], rtol=1e-14)
+    assert not A.symmetric
+
+
+def test_a_combination_with_complex_numbers_or_another_shape_is_scipys():
+    H = hessian_operator(lambda x: anp.sum(x**4), np.array([1.0, 2.0]))
+    np.testing.assert_allclose((1j * H) @ np.ones(2), 1j * (H @ np.ones(2)))
+    np.testing.assert_allclose((H + 1j * np.eye(2)) @ np.ones(2), H @ np.ones(2) + 1j)
+    with pytest.raises(ValueError, match=r"shape|dimension|add"):
+        H + np.eye(3)
+
+
+def test_a_combination_pickles_and_copies():
+    H = hessian_operator(cubes, {"a": np.array([1.0, 2.0]), "b": 0.5})
+    A = 0.5 * H + scipy.sparse.eye_array(3)
+    for twin in (pickle.loads(pickle.dumps(A)), copy.deepcopy(A)):
+        np.testing.assert_allclose(twin @ np.eye(3), A @ np.eye(3), rtol=1e-15)

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import eigsh
 
 from hessop.operators.base import BaseOperator
 
-__all__ = ["METHODS", "eigenpairs", "error_bound"]
+__all__ = ["METHODS", "eigenpairs"]
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -96,16 +96,3 @@ METHODS: dict[str, Callable[[BaseOperator, int, int, np.random.Generator], Pairs
     "nystrom": _nystrom,
     "randomized": _randomized,
 }
-
-
-def error_bound(products: np.ndarray) -> float:
-    """A bound on the spectral norm of a matrix, from its products with k Gaussian vectors.
-
-    It holds with the probability ``1 - 10⁻ᵏ`` (Halko, Martinsson and Tropp, SIAM Review 53, 2011,
-    equation 4.3, with α = 10).
-
-    Parameters
-    ----------
-    products : ndarray, shape (n, k)
-    """
-    return 10.0 * math.sqrt(2.0 / math.pi) * float(np.linalg.norm(products, axis=0).max())

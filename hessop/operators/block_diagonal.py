@@ -24,7 +24,6 @@ from hessop.operators.structured import (
     check_damping,
     diagonal_of,
 )
-from hessop.params import Layout
 from hessop.tape.mixing import depends_on
 
 __all__ = ["BlockDiagonalOperator"]
@@ -96,7 +95,12 @@ class BlockDiagonalOperator(StructuredOperator):
 
     @classmethod
     def from_operator(
-        cls, A: Any, partition: Sequence[Any] | None = None, *, progress: bool = False
+        cls,
+        A: Any,
+        partition: Sequence[Any] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        progress: bool = False,
     ) -> Self:
         """The diagonal blocks of a symmetric operator, exactly.
 
@@ -110,6 +114,8 @@ class BlockDiagonalOperator(StructuredOperator):
         partition : sequence of array_like of int, optional
             The rows and columns of each block. By default one block for each leaf of the parameters
             that A is in.
+        names : sequence of str, optional
+            What each block is called; by default, as the leaf.
         progress : bool
             Show a bar; needs tqdm.
 
@@ -138,17 +144,17 @@ class BlockDiagonalOperator(StructuredOperator):
                [ 0.,  0.,  8.]])
         """
         operator = as_symmetric(A)
-        names = None
         if partition is None:
-            layout = getattr(A, "layout", None)
-            if not isinstance(layout, Layout):
+            layout = operator.layout
+            if layout is None:
                 raise ValueError(
                     f"partition is missing, and {type(A).__name__} has no parameters whose leaves "
                     "could be the blocks. Pass the indices of each block."
                 )
             leaves = zip(layout.partition(), layout.names(), strict=True)
             found = [(part, name) for part, name in leaves if part.size]
-            partition, names = [part for part, _ in found], [name for _, name in found]
+            partition = [part for part, _ in found]
+            names = names or [name for _, name in found]
         parts = _as_partition(partition, operator.shape[0])
         return cls(_diagonal_blocks(operator, parts, progress), parts, names=names)
 

@@ -38,7 +38,7 @@ class CurvatureOperator(RecordedOperator):
         n = layout.size
         super().__init__(layout.dtype, (n, n), products, name, remake, symmetric=True)
         self._x = x
-        self.layout = layout
+        self.layout: Layout = layout
 
     @property
     def x(self) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from hessop._errors import name_of
 from hessop._progress import progress_bar
-from hessop.differentiate.autograd import jacobian_adjoint_product
+from hessop.differentiate.autograd import gradient, jacobian_adjoint_product
 from hessop.differentiate.linear_map import LinearMap, outer_products
 from hessop.differentiate.models import Model, record_model
+from hessop.differentiate.points import AutogradPoint
 from hessop.likelihoods import Likelihood
 from hessop.operators.compiling import Products
 from hessop.operators.curvature import CurvatureOperator
@@ -22,6 +23,7 @@ from hessop.operators.per_example import gradient_rows, sums_of_squares
 from hessop.operators.scores import (
     by_examples,
     check_likelihood,
+    observed,
     output_scores,
     single_output,
 )
@@ -39,8 +41,12 @@ class FisherOperator(CurvatureOperator):
     ----------
     kind : {"exact", "monte-carlo", "empirical"}
     likelihood : Likelihood
-    value : ndarray
+    outputs : ndarray
         The outputs of the model at x; a fresh copy each time.
+    value : float
+        The negative log-likelihood of the targets, where they were given.
+    gradient : ndarray, shape (n,)
+        Its gradient in the parameters; a fresh copy each time.
     x : ndarray, shape (n,)
         The flat point; a fresh copy each time.
     layout : Layout
@@ -57,6 +63,7 @@ class FisherOperator(CurvatureOperator):
         likelihood: Likelihood,
         kind: str,
         scores: Callable[[], np.ndarray],
+        at_outputs: AutogradPoint | None,
         x: np.ndarray,
         name: str,
         remake: partial[Any],
@@ -66,6 +73,7 @@ class FisherOperator(CurvatureOperator):
         self.likelihood = likelihood
         self._model = model
         self._scores = scores
+        self._at_outputs = at_outputs
         self._examples, _ = by_examples(outputs, likelihood.event_dims)
         if kind == "exact":
             product = partial(likelihood.fisher_product, outputs)
@@ -78,9 +86,39 @@ class FisherOperator(CurvatureOperator):
         super().__init__(model.recording.layout, x, products, name, remake)
 
     @property
-    def value(self) -> Any:
+    def outputs(self) -> Any:
         """The outputs of the model at x: a fresh copy."""
         return self._model.value
+
+    @property
+    def value(self) -> float:
+        """The negative log-likelihood of the targets.
+
+        Raises
+        ------
+        ValueError
+            When no targets were given.
+        """
+        return self._observed().value
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The gradient of the negative log-likelihood in the parameters, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            When no targets were given.
+        """
+        recording = self._model.recording
+        return gradient(recording, self._observed().gradient.reshape(np.shape(recording.value)))
+
+    def _observed(self) -> AutogradPoint:
+        if self._at_outputs is None:
+            raise ValueError(
+                "no targets were given, so that there is no likelihood of them. Pass targets."
+            )
+        return self._at_outputs
 
     def gradients(self, *, progress: bool = False) -> np.ndarray:
         """Rows whose outer products add up to the matrix: ``F = GᵀG``.
@@ -191,7 +229,8 @@ def fisher_operator(
         The point. Copied.
     kind : {"exact", "monte-carlo", "empirical"}
     targets : array_like, optional
-        The observed targets, for ``"empirical"``; the others do not look at them.
+        The observed targets, for ``"empirical"``. The other kinds do not depend on them, but have
+        `value` and `gradient` with them.
     num_samples : int
         Draws for each example, for ``"monte-carlo"``.
     rng : None, int or numpy.random.Generator
@@ -253,5 +292,6 @@ def fisher_operator(
     at_x = record_model(model, layout, point, args)
     outputs = single_output(at_x, name)
     likelihood.check_outputs(outputs)
+    at_outputs = None if targets is None else observed(likelihood, outputs, targets)
     scores = cache(partial(output_scores, outputs, likelihood, kind, targets, num_samples, rng))
-    return FisherOperator(at_x, likelihood, kind, scores, point, name, remake)
+    return FisherOperator(at_x, likelihood, kind, scores, at_outputs, point, name, remake)

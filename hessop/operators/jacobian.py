@@ -13,7 +13,7 @@ from hessop.differentiate.autograd import jacobian_adjoint_product, jacobian_pro
 from hessop.differentiate.models import Model, record_model
 from hessop.operators.compiling import Products
 from hessop.operators.recorded import RecordedOperator
-from hessop.params import as_args, read_tree
+from hessop.params import Layout, as_args, read_tree
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
@@ -45,7 +45,7 @@ class JacobianOperator(RecordedOperator):
         )
         shape = (model.outputs.size, layout.size)
         super().__init__(layout.dtype, shape, products, name, remake, symmetric=False)
-        self.layout = layout
+        self.layout: Layout = layout
         self._adjoint_products = products
         self._model = model
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from hessop._errors import NotTracedError
 from hessop.differentiate.models import Model
-from hessop.differentiate.points import differentiate_at
+from hessop.differentiate.points import AutogradPoint, differentiate_at
 from hessop.likelihoods import Likelihood
 from hessop.params import read_tree
 
-__all__ = ["by_examples", "check_likelihood", "output_scores", "single_output"]
+__all__ = ["by_examples", "check_likelihood", "observed", "output_scores", "single_output"]
 
 _KINDS = ("exact", "monte-carlo", "empirical")
 
@@ -39,17 +39,24 @@ def output_scores(
     if kind == "exact":
         return _apart(likelihood.fisher_roots(outputs), outputs, likelihood.event_dims)
     if kind == "empirical":
-        return _gradient(likelihood, outputs, likelihood.check(outputs, targets))[None]
+        return _gradient(likelihood, outputs, targets)[None]
     draws = [likelihood.sample(outputs, rng) for _ in range(num_samples)]
     scores = np.stack([_gradient(likelihood, outputs, draw) for draw in draws])
     scores /= math.sqrt(num_samples)
     return scores
 
 
-def _gradient(likelihood: Likelihood, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def observed(likelihood: Likelihood, outputs: np.ndarray, targets: Any) -> AutogradPoint:
+    """The negative log-likelihood of targets as a function of the outputs, at these outputs."""
+    checked = likelihood.check(outputs, targets)
     layout, flat = read_tree(outputs)
-    at_outputs = differentiate_at(lambda z: likelihood.nll(z, targets), layout, flat)
-    found: np.ndarray = at_outputs.gradient.reshape(outputs.shape)
+    at_outputs = differentiate_at(lambda z: likelihood.nll(z, checked), layout, flat)
+    assert isinstance(at_outputs, AutogradPoint)
+    return at_outputs
+
+
+def _gradient(likelihood: Likelihood, outputs: np.ndarray, targets: Any) -> np.ndarray:
+    found: np.ndarray = observed(likelihood, outputs, targets).gradient.reshape(outputs.shape)
     return found
 
 

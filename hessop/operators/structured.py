@@ -121,41 +121,15 @@ class StructuredOperator(BaseOperator):
             )
         return logabsdet
 
-    def _scale_by(self, factor: Any) -> Any:
-        if np.isscalar(factor) and np.isrealobj(factor) and not isinstance(factor, str | bytes):
-            return self._scaled(float(np.asarray(factor)))
-        return None
+    def _times(self, factor: float) -> BaseOperator:
+        return self._scaled(factor)
 
-    def __mul__(self, x: Any) -> Any:
-        scaled = self._scale_by(x)
-        return super().__mul__(x) if scaled is None else scaled
-
-    def __rmul__(self, x: Any) -> Any:
-        scaled = self._scale_by(x)
-        return super().__rmul__(x) if scaled is None else scaled
-
-    def dot(self, x: Any) -> Any:
-        """``A @ x`` with a vector, a block of columns, an operator or a number."""
-        scaled = self._scale_by(x)
-        return super().dot(x) if scaled is None else scaled
-
-    def __add__(self, x: Any) -> Any:
-        other = self._as_operator(x)
-        total = self._structured_sum(other)
-        return super().__add__(other) if total is None else total
-
-    def __radd__(self, x: Any) -> Any:
-        other = self._as_operator(x)
-        total = self._structured_sum(other)
-        return super().__radd__(other) if total is None else total
-
-    def _structured_sum(self, other: LinearOperator) -> StructuredOperator | None:
-        if other.shape != self.shape:
-            return None
-        total = self._plus(other)
-        if total is None and isinstance(other, StructuredOperator):
+    def _sum(self, first: LinearOperator, second: LinearOperator) -> LinearOperator:
+        other = second if first is self else first
+        total = self._plus(other) if other.shape == self.shape else None
+        if total is None and isinstance(other, StructuredOperator) and other.shape == self.shape:
             total = other._plus(self)
-        return total
+        return super()._sum(first, second) if total is None else total
 
     def _as_diagonal(self) -> np.ndarray | None:
         """The diagonal, where there is nothing else."""
