@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from hessop.operators.base import BaseOperator
 
@@ -50,7 +50,13 @@ def eigenpairs(
 
 def _lanczos(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
     v0 = rng.standard_normal(A.shape[0]).astype(A.dtype)
-    s, U = eigsh(A, k=rank, which="LM", v0=v0)
+    try:
+        s, U = eigsh(A, k=rank, which="LM", v0=v0)
+    except ArpackError:
+        if (A @ v0).any():
+            raise
+        # The zero matrix leaves no starting vector.
+        return np.zeros(rank, dtype=A.dtype), np.eye(A.shape[0], rank, dtype=A.dtype)
     return s, U
 
 

@@ -53,7 +53,8 @@ class BaseOperator(ContractOperator):
 
     def __sub__(self, x: Any) -> Any:
         if isinstance(x, LinearOperator):
-            return self + -1.0 * x
+            matrix = getattr(x, "A", None)  # SciPy's operator of a matrix
+            return self + (-1.0 * x if matrix is None else aslinearoperator(-1.0 * matrix))
         self._as_operator(x)  # or its error
         return self + -1.0 * (x if issparse(x) else np.asarray(x))
 

@@ -17,6 +17,7 @@ from hessop.operators.diagonal import DiagonalOperator
 from hessop.operators.kronecker import KroneckerOperator
 from hessop.operators.recorded import RecordedOperator
 from hessop.operators.structured import (
+    ForeignOperator,
     Inertia,
     SignedLogdet,
     StructuredOperator,
@@ -82,16 +83,21 @@ class BlockDiagonalOperator(StructuredOperator):
         n = sum(sizes)
         if partition is None:
             partition = np.split(np.arange(n), np.cumsum(sizes)[:-1])
-        self.partition = _as_partition(partition, n)
-        if [part.size for part in self.partition] != sizes:
+        self._partition = _as_partition(partition, n)
+        if [part.size for part in self._partition] != sizes:
             raise ValueError(
-                f"partition has parts of {[part.size for part in self.partition]} entries, "
+                f"partition has parts of {[part.size for part in self._partition]} entries, "
                 f"expected {sizes}, the sizes of the blocks."
             )
         self.names = tuple(names or [f"block {i}" for i in range(len(sizes))])
         if len(self.names) != len(sizes):
             raise ValueError(f"there are {len(self.names)} names for {len(sizes)} blocks.")
         super().__init__(np.result_type(*(block.dtype for block in self.blocks)), n)
+
+    @property
+    def partition(self) -> tuple[np.ndarray, ...]:
+        """For each block the rows and columns that it takes: fresh copies."""
+        return tuple(part.copy() for part in self._partition)
 
     @classmethod
     def from_operator(
@@ -166,18 +172,19 @@ class BlockDiagonalOperator(StructuredOperator):
 
     def _blockwise(self, product: Callable[[Any, np.ndarray], Any], V: np.ndarray) -> np.ndarray:
         result = np.empty(V.shape, dtype=self.dtype)
-        for block, part in zip(self.blocks, self.partition, strict=True):
+        for block, part in zip(self.blocks, self._partition, strict=True):
             result[part] = product(block, V[part])
         return result
 
     def _with(self, blocks: Sequence[Any]) -> BlockDiagonalOperator:
-        return BlockDiagonalOperator(blocks, self.partition, names=self.names)
+        return BlockDiagonalOperator(blocks, self._partition, names=self.names)
 
     def _structured(self, to_do: str) -> list[StructuredOperator]:
         for block, name in zip(self.blocks, self.names, strict=True):
             if not isinstance(block, StructuredOperator):
+                kind = type(block.operator if isinstance(block, ForeignOperator) else block)
                 raise TypeError(
-                    f"{name} is a {type(block).__name__}, which has no {to_do} of its own. Use "
+                    f"{name} is a {kind.__name__}, which has no {to_do} of its own. Use "
                     "DenseOperator.from_operator or another structure for it, or a solver."
                 )
         return [block for block in self.blocks if isinstance(block, StructuredOperator)]
@@ -236,14 +243,14 @@ class BlockDiagonalOperator(StructuredOperator):
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The diagonal, shape (n,)."""
         result = np.empty(self.shape[0], dtype=self.dtype)
-        for block, part in zip(self.blocks, self.partition, strict=True):
+        for block, part in zip(self.blocks, self._partition, strict=True):
             result[part] = block.diagonal(progress=progress)
         return result
 
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, shape (n, n)."""
         result = np.zeros(self.shape, dtype=self.dtype)
-        for block, part in zip(self.blocks, self.partition, strict=True):
+        for block, part in zip(self.blocks, self._partition, strict=True):
             result[np.ix_(part, part)] = block.to_dense(symmetrize=symmetrize, progress=progress)
         return result
 
@@ -252,14 +259,14 @@ class BlockDiagonalOperator(StructuredOperator):
 
     def _plus(self, other: LinearOperator) -> BlockDiagonalOperator | None:
         if isinstance(other, BlockDiagonalOperator):
-            pairs = zip(self.partition, other.partition, strict=False)
+            pairs = zip(self._partition, other._partition, strict=False)
             same = len(self.blocks) == len(other.blocks) and all(
                 np.array_equal(a, b) for a, b in pairs
             )
             parts = [*other.blocks] if same else None
         else:
             d = diagonal_of(other)
-            parts = None if d is None else [DiagonalOperator(d[part]) for part in self.partition]
+            parts = None if d is None else [DiagonalOperator(d[part]) for part in self._partition]
         if parts is None:
             return None
         sums = [block + part for block, part in zip(self.blocks, parts, strict=True)]
@@ -272,11 +279,12 @@ class BlockDiagonalOperator(StructuredOperator):
         return None if lost else self._with(sums)
 
     def __reduce__(self) -> Any:
-        return partial(type(self), names=self.names), (self.blocks, self.partition)
+        return partial(type(self), names=self.names), (self.blocks, self._partition)
 
     def _facts(self) -> tuple[str, ...]:
         count = len(self.blocks)
-        kinds = {type(block).__name__.removesuffix("Operator").lower() for block in self.blocks}
+        kinds = {type(getattr(block, "operator", block)).__name__ for block in self.blocks}
+        kinds = {kind.removesuffix("Operator").lower() for kind in kinds}
         return (f"{count} block{'s' * (count != 1)} ({', '.join(sorted(kinds))})",)
 
 
@@ -284,7 +292,7 @@ def _as_partition(partition: Sequence[Any], n: int) -> tuple[np.ndarray, ...]:
     parts = tuple(np.atleast_1d(np.asarray(part)) for part in partition)
     if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in parts):
         raise ValueError("partition: expected vectors of whole numbers, one for each block.")
-    if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(n)):
+    if not parts or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(n)):
         raise ValueError(f"partition: expected every index from 0 to {n - 1} once, in some block.")
     return tuple(part.astype(np.intp) for part in parts)
 

@@ -91,7 +91,7 @@ class DenseOperator(StructuredOperator):
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``A + damping I``."""
-        return signed_logdet(self.eigh[0] + check_damping(damping))
+        return signed_logdet(self.eigh[0], check_damping(damping))
 
     def inertia(self) -> Inertia:
         """The number of negative, zero and positive eigenvalues, up to rounding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -15,10 +16,9 @@ from hessop.operators.structured import (
     as_symmetric,
     check_damping,
     diagonal_of,
-    inertia_of,
-    inverted,
-    roots,
-    signed_logdet,
+    exact_logdet,
+    refuse_indefinite,
+    refuse_singular,
 )
 
 __all__ = ["DiagonalOperator", "real_vector"]
@@ -55,8 +55,15 @@ class DiagonalOperator(StructuredOperator):
 
     def __init__(self, d: Any, *, standard_error: np.ndarray | None = None) -> None:
         self._d = real_vector(d, "d")
-        self.standard_error = standard_error
+        self._standard_error = None
+        if standard_error is not None:
+            self._standard_error = real_vector(standard_error, "standard_error")
         super().__init__(self._d.dtype, self._d.size)
+
+    @property
+    def standard_error(self) -> np.ndarray | None:
+        """Of each entry, shape (n,), where the diagonal was estimated: a fresh copy."""
+        return None if self._standard_error is None else self._standard_error.copy()
 
     @classmethod
     def from_operator(
@@ -143,18 +150,23 @@ class DiagonalOperator(StructuredOperator):
         numpy.linalg.LinAlgError
             When an entry is zero with the damping added.
         """
-        damped = self._d + self.dtype.type(check_damping(damping))
-        if not damped.all():
-            inverted(damped, 0.0, f"the diagonal matrix, at entry {int(np.argmin(abs(damped)))},")
-        return DiagonalOperator(1.0 / damped)
+        damping = check_damping(damping)
+        damped = self._d + self.dtype.type(damping)
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = 1.0 / damped
+        if not np.isfinite(inverse).all():
+            entry = int(np.flatnonzero(~np.isfinite(inverse))[0])
+            raise refuse_singular(f"the diagonal matrix, at entry {entry},", damping)
+        return DiagonalOperator(inverse)
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``D + damping I``."""
-        return signed_logdet(self._d + check_damping(damping))
+        return exact_logdet(self._d + check_damping(damping))
 
     def inertia(self) -> Inertia:
-        """The number of negative, zero and positive entries, up to rounding."""
-        return inertia_of(self._d)
+        """The number of negative, zero and positive entries."""
+        signs = [int(np.count_nonzero(np.sign(self._d) == sign)) for sign in (-1, 0, 1)]
+        return Inertia(*signs)
 
     def sqrt(self) -> DiagonalOperator:
         """The roots of the entries.
@@ -164,7 +176,9 @@ class DiagonalOperator(StructuredOperator):
         numpy.linalg.LinAlgError
             When an entry is negative.
         """
-        return DiagonalOperator(roots(self._d, "the diagonal matrix"))
+        if (self._d < 0.0).any():
+            raise refuse_indefinite("the diagonal matrix", float(self._d.min()))
+        return DiagonalOperator(np.sqrt(self._d))
 
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The entries, shape (n,): a fresh copy."""
@@ -178,14 +192,15 @@ class DiagonalOperator(StructuredOperator):
         return self._d
 
     def _scaled(self, factor: float) -> DiagonalOperator:
-        return DiagonalOperator(self.dtype.type(factor) * self._d)
+        error = None if self._standard_error is None else abs(factor) * self._standard_error
+        return DiagonalOperator(self.dtype.type(factor) * self._d, standard_error=error)
 
     def _plus(self, other: LinearOperator) -> DiagonalOperator | None:
         d = diagonal_of(other)
         return None if d is None else DiagonalOperator(self._d + d)
 
-    def _made_of(self) -> tuple[Any, ...]:
-        return (self._d,)
+    def __reduce__(self) -> Any:
+        return partial(type(self), standard_error=self._standard_error), (self._d,)
 
 
 def real_vector(d: Any, name: str) -> np.ndarray:

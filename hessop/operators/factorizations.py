@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csc_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, structural_rank
 from scipy.sparse.linalg import LinearOperator, SuperLU, norm, onenormest, splu
 
-from hessop.operators.structured import Inertia, SignedLogdet, inertia_of, refuse_singular
+from hessop.operators.structured import (
+    Inertia,
+    SignedLogdet,
+    exact_logdet,
+    inertia_of,
+    refuse_singular,
+    signed_logdet,
+)
 
 __all__ = ["Factorization", "factorize"]
 
-# Above this, eigenvalues of the dense matrix are not asked for when pivots fail.
+# Above this, eigenvalues of the dense matrix are not asked for where pivots are in doubt.
 _DENSE = 2000
 
 
@@ -94,6 +102,11 @@ class _PivotedFactors:
     def __init__(self, matrix: csc_array) -> None:
         self._matrix = matrix
         self._signs_are_known = True
+        self._lu: SuperLU | None = None
+        if structural_rank(matrix) < matrix.shape[0]:
+            # Singular whatever the entries are; SuperLU may crash on such a pattern.
+            self._signs_are_known = False
+            return
         self._lu = _superlu(matrix, diagonal=True)
         if self._lu is None or not self._is_accurate():
             self._lu = _superlu(matrix, diagonal=False)
@@ -111,27 +124,57 @@ class _PivotedFactors:
 
     @cached_property
     def _pivots(self) -> np.ndarray:
-        pivots: np.ndarray = self._lu.U.diagonal() if self._lu is not None else np.zeros(1)
-        return pivots
+        """The pivots, those that are rounding taken for zero."""
+        if self._lu is None:
+            return np.zeros(1)
+        pivots: np.ndarray = self._lu.U.diagonal()
+        rounding = 10.0 * math.sqrt(pivots.size) * float(np.finfo(pivots.dtype).eps)
+        return np.where(np.abs(pivots) <= rounding * self._pivot_sizes, 0.0, pivots)
+
+    @cached_property
+    def _pivot_sizes(self) -> np.ndarray:
+        """The sums of absolute values that the pivots are sums of.
+
+        Their rounding is the least that a pivot is off by (N. J. Higham, Accuracy and Stability of
+        Numerical Algorithms, section 9.3).
+        """
+        assert self._lu is not None
+        products = abs(self._lu.L).multiply(abs(self._lu.U).T)
+        return np.asarray(products.sum(axis=1)).ravel()
+
+    @cached_property
+    def _is_near_singular(self) -> bool:
+        """Whether a pivot is so small that rounding before it might tell."""
+        if self._lu is None:
+            return True
+        threshold = math.sqrt(float(np.finfo(self._pivots.dtype).eps))
+        return bool((np.abs(self._pivots) <= threshold * self._pivot_sizes).any())
+
+    @cached_property
+    def _eigenvalues(self) -> np.ndarray:
+        return np.linalg.eigvalsh(self._matrix.toarray())
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         if self._lu is None:
             raise refuse_singular("the sparse matrix", 0.0)
-        x: np.ndarray = self._lu.solve(np.asfortranarray(b))
+        x: np.ndarray = self._lu.solve(np.asfortranarray(b, dtype=self._matrix.dtype))
         return x
 
     def slogdet(self) -> SignedLogdet:
-        if self._lu is None or not self._pivots.all():
-            return SignedLogdet(0.0, -np.inf)
-        sign = _parity(self._lu.perm_r) * _parity(self._lu.perm_c)
-        sign *= -1 if np.count_nonzero(self._pivots < 0) % 2 else 1
-        return SignedLogdet(float(sign), float(np.sum(np.log(np.abs(self._pivots)))))
+        if self._is_near_singular and self._matrix.shape[0] <= _DENSE:
+            return signed_logdet(self._eigenvalues)
+        sign, logabsdet = exact_logdet(self._pivots)
+        if self._lu is not None:
+            sign *= _parity(self._lu.perm_r) * _parity(self._lu.perm_c)
+        return SignedLogdet(sign, logabsdet)
 
     def inertia(self) -> Inertia:
+        is_doubtful = self._is_near_singular or not self._signs_are_known
+        if is_doubtful and self._matrix.shape[0] <= _DENSE:
+            return inertia_of(self._eigenvalues)
         if self._signs_are_known:
-            return inertia_of(self._pivots)
-        if self._matrix.shape[0] <= _DENSE:
-            return inertia_of(np.linalg.eigvalsh(self._matrix.toarray()))
+            signs = np.sign(self._pivots)
+            return Inertia(*(int(np.count_nonzero(signs == sign)) for sign in (-1, 0, 1)))
         raise ValueError(
             "inertia: the pivots on the diagonal are too small to be trusted, and there are "
             f"{self._matrix.shape[0]:,} rows, more than the {_DENSE:,} for which dense eigenvalues "

@@ -95,8 +95,8 @@ class KroneckerOperator(StructuredOperator):
         Returns
         -------
         KroneckerOperator
-            Nearest in the Frobenius norm, for two factors; for more, as near as the alternation
-            comes.
+            Nearest in the Frobenius norm, among those with symmetric factors, for two factors; for
+            more, as near as the alternation comes.
 
         Notes
         -----
@@ -113,20 +113,23 @@ class KroneckerOperator(StructuredOperator):
         True
         """
         operator = as_symmetric(A)
-        n, dims = operator.shape[0], tuple(int(d) for d in dims)
-        if prod(dims) != n or min(dims, default=0) < 1:
+        n, dims = operator.shape[0], tuple(dims)
+        are_whole = all(isinstance(d, int | np.integer) and d > 0 for d in dims)
+        if not dims or not are_whole or prod(dims) != n:
             raise ValueError(f"dims are {dims}, expected whole numbers whose product is {n}.")
         dense = operator.to_dense(symmetrize=True, progress=progress)
         k = len(dims)
         # (i₁, i₂, ..., j₁, j₂, ...) -> (i₁ j₁, i₂ j₂, ...)
         pairs = dense.reshape(dims + dims).transpose([a for i in range(k) for a in (i, k + i)])
+        for i in range(k):  # the factors are to be symmetric
+            pairs = (pairs + pairs.swapaxes(2 * i, 2 * i + 1)) / 2
         found = _rank_one(pairs.reshape([d * d for d in dims]), maxiter)
         squares = [f.reshape(d, d) for f, d in zip(found, dims, strict=True)]
         # Signs may be moved between factors: positive traces, as far as there is a choice.
         for i in range(1, k):
             if np.trace(squares[i]) < 0:
                 squares[0], squares[i] = -squares[0], -squares[i]
-        return cls([(f + f.T) / 2 for f in squares])
+        return cls(squares)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         return _along_axes(self._matrices, v[:, None])[:, 0]
@@ -196,7 +199,7 @@ class KroneckerOperator(StructuredOperator):
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``F₁ ⊗ F₂ ⊗ ... + damping I``."""
-        return signed_logdet(self.eigenvalues + check_damping(damping))
+        return signed_logdet(self.eigenvalues, check_damping(damping))
 
     def inertia(self) -> Inertia:
         """The number of negative, zero and positive eigenvalues, up to rounding."""
@@ -249,19 +252,29 @@ class KroneckerEigenOperator(StructuredOperator):
     symbol = "K"
 
     def __init__(self, vectors: Sequence[np.ndarray], eigenvalues: np.ndarray) -> None:
-        self.vectors = tuple(vectors)
-        self.eigenvalues = eigenvalues
+        self._vectors = tuple(np.array(Q) for Q in vectors)
+        self._eigenvalues = np.array(eigenvalues)
         super().__init__(eigenvalues.dtype, eigenvalues.size)
 
+    @property
+    def vectors(self) -> tuple[np.ndarray, ...]:
+        """The orthogonal factors of Q: fresh copies."""
+        return tuple(Q.copy() for Q in self._vectors)
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """w, shape (n,): a fresh copy."""
+        return self._eigenvalues.copy()
+
     def _with(self, eigenvalues: np.ndarray) -> KroneckerEigenOperator:
-        return KroneckerEigenOperator(self.vectors, eigenvalues)
+        return KroneckerEigenOperator(self._vectors, eigenvalues)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         return self._block_product(v[:, None])[:, 0]
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
-        inside = _along_axes([Q.T for Q in self.vectors], V)
-        return _along_axes(self.vectors, self.eigenvalues[:, None] * inside)
+        inside = _along_axes([Q.T for Q in self._vectors], V)
+        return _along_axes(self._vectors, self._eigenvalues[:, None] * inside)
 
     def inverse(self, damping: float = 0.0) -> KroneckerEigenOperator:
         """``(A + damping I)⁻¹``.
@@ -272,30 +285,30 @@ class KroneckerEigenOperator(StructuredOperator):
             When an eigenvalue is zero up to rounding, with the damping added.
         """
         what = "the Kronecker product"
-        return self._with(inverted(self.eigenvalues, check_damping(damping), what))
+        return self._with(inverted(self._eigenvalues, check_damping(damping), what))
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``A + damping I``."""
-        return signed_logdet(self.eigenvalues + check_damping(damping))
+        return signed_logdet(self._eigenvalues, check_damping(damping))
 
     def inertia(self) -> Inertia:
         """The number of negative, zero and positive eigenvalues, up to rounding."""
-        return inertia_of(self.eigenvalues)
+        return inertia_of(self._eigenvalues)
 
     def sqrt(self) -> KroneckerEigenOperator:
         """The positive semidefinite root."""
-        return self._with(roots(self.eigenvalues, "the Kronecker product"))
+        return self._with(roots(self._eigenvalues, "the Kronecker product"))
 
     def trace(self) -> float:
         """The sum of the eigenvalues."""
-        return float(self.eigenvalues.sum())
+        return float(self._eigenvalues.sum())
 
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The diagonal, shape (n,)."""
-        return _along_axes([Q**2 for Q in self.vectors], self.eigenvalues[:, None])[:, 0]
+        return _along_axes([Q**2 for Q in self._vectors], self._eigenvalues[:, None])[:, 0]
 
     def _scaled(self, factor: float) -> KroneckerEigenOperator:
-        return self._with(self.dtype.type(factor) * self.eigenvalues)
+        return self._with(self.dtype.type(factor) * self._eigenvalues)
 
     def _plus(self, other: LinearOperator) -> StructuredOperator | None:
         return _shifted(self, other)
@@ -305,10 +318,10 @@ class KroneckerEigenOperator(StructuredOperator):
         return self
 
     def _made_of(self) -> tuple[Any, ...]:
-        return self.vectors, self.eigenvalues
+        return self._vectors, self._eigenvalues
 
     def _facts(self) -> tuple[str, ...]:
-        return (" x ".join(str(len(Q)) for Q in self.vectors),)
+        return (" x ".join(str(len(Q)) for Q in self._vectors),)
 
 
 def _shifted(
@@ -318,7 +331,7 @@ def _shifted(
     if d is None or np.any(d != d[0]):
         return None
     eigen = operator.eigen()
-    return eigen._with(eigen.eigenvalues + eigen.dtype.type(d[0]))
+    return eigen._with(eigen._eigenvalues + d[0])
 
 
 def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -329,14 +342,15 @@ def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 def _along_axes(matrices: Sequence[np.ndarray], V: np.ndarray) -> np.ndarray:
     """The Kronecker product of matrices times a block (n, k), one axis after the other."""
-    columns = V.shape[1]
+    n, columns = V.shape
     T = V
     for matrix in matrices:
         # The axis of this factor is the first; it goes behind the others, so that after the last
         # factor all are in order again.
-        T = matrix @ T.reshape(len(matrix), -1)
-        T = T.reshape(len(matrix), -1, columns).transpose(1, 0, 2)
-    return np.ascontiguousarray(T.reshape(-1, columns))
+        m = len(matrix)
+        T = matrix @ T.reshape(m, n // m * columns)
+        T = T.reshape(m, n // m, columns).transpose(1, 0, 2)
+    return np.ascontiguousarray(T.reshape(n, columns))
 
 
 def _rank_one(T: np.ndarray, maxiter: int) -> list[np.ndarray]:

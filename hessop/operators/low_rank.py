@@ -12,6 +12,7 @@ from scipy.optimize import LbfgsInvHessProduct
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.approximations import METHODS, eigenpairs
+from hessop.operators.condensed import condense
 from hessop.operators.diagonal import real_vector
 from hessop.operators.structured import (
     Inertia,
@@ -20,6 +21,7 @@ from hessop.operators.structured import (
     as_symmetric,
     check_damping,
     diagonal_of,
+    exact_logdet,
     inertia_of,
     inverted,
     refuse_singular,
@@ -56,9 +58,10 @@ class LowRankOperator(StructuredOperator):
 
     Notes
     -----
-    Inverse and determinant are those of Sherman, Morrison and Woodbury. They go through the
-    eigenvalues t of the part of low rank on the range of U, or of ``shift^-½ U``, and the factors
-    ``t / (shift (shift + t))``, which lose nothing to cancellation.
+    Inverse and determinant are those of Sherman, Morrison and Woodbury, but nothing is divided by
+    s, which may be zero. For a scalar shift they go through the eigenvalues t of the part of low
+    rank, and the factors ``t / (shift (shift + t))``, which lose nothing to cancellation; for a
+    diagonal one see `hessop.operators.condensed`.
 
     Examples
     --------
@@ -180,8 +183,11 @@ class LowRankOperator(StructuredOperator):
         n = operator.shape[0]
         if method not in METHODS:
             raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}.")
-        if not 1 <= rank <= n:
+        if not isinstance(rank, int | np.integer) or not 1 <= rank <= n:
             raise ValueError(f"rank is {rank}, expected a whole number from 1 to {n}.")
+        for name, count in (("oversampling", oversampling), ("error_probes", error_probes)):
+            if not isinstance(count, int | np.integer) or count < 0:
+                raise ValueError(f"{name} is {count}, expected a whole number from 0.")
         rng = np.random.default_rng(rng)
         s, U = eigenpairs(operator, int(rank), method, int(oversampling), rng)
         found = cls(U, s)
@@ -240,7 +246,19 @@ class LowRankOperator(StructuredOperator):
     @cached_property
     def _eigen(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues t and orthonormal vectors Q of the part of low rank, for a scalar shift."""
-        return _on_its_range(self._U, self._s)
+        Q, R = np.linalg.qr(self._U)
+        t, V = scipy.linalg.eigh((R * self._s) @ R.T)
+        return t, Q @ V
+
+    def _shifted(self, damping: float) -> tuple[Any, float]:
+        """The shift with a damping added, and the size of what a scalar one is added to."""
+        shift = self._shift + self.dtype.type(check_damping(damping))
+        if not self._is_scalar:
+            return shift, 0.0
+        scale = max(abs(float(self._shift)), abs(damping), float(np.abs(self._eigen[0]).max()))
+        # What the sum leaves of the shift may be rounding.
+        negligible = abs(float(shift)) <= 10.0 * float(np.finfo(self.dtype).eps) * scale
+        return self.dtype.type(0.0) if negligible else shift, scale
 
     def inverse(self, damping: float = 0.0) -> LowRankOperator:
         """``(A + damping I)⁻¹``: a matrix of the same form.
@@ -250,78 +268,57 @@ class LowRankOperator(StructuredOperator):
         numpy.linalg.LinAlgError
             When it is singular up to rounding.
         """
-        damping = check_damping(damping)
-        shift = self._shift + self.dtype.type(damping)
         what = "the matrix of low rank and shift"
-        if self._is_scalar:
-            t, Q = self._eigen
-            if len(t) == self.shape[0]:  # no direction is left to the shift alone
-                return LowRankOperator(Q, inverted(shift + t, 0.0, what))
-            if shift == 0.0:
-                raise refuse_singular(f"a matrix of rank {len(t)} with no shift", damping)
-            inverted(np.append(shift + t, shift), 0.0, what)
-            return LowRankOperator(Q, -t / (shift * (shift + t)), 1.0 / shift)
-        return self._inverse_by_diagonal(shift, what)
-
-    def _inverse_by_diagonal(self, shift: np.ndarray, what: str) -> LowRankOperator:
-        if not shift.all():
-            raise np.linalg.LinAlgError(
-                "the diagonal of the shift has a zero, so that this form has no inverse. Use a "
-                "damping."
-            )
-        sign = np.sign(shift)
-        root = np.sqrt(np.abs(shift))
-        W = self._U / root[:, None]
-        if (sign > 0).all():
-            # D^½ (I + Q diag(t) Qᵀ) D^½
-            t, Q = _on_its_range(W, self._s)
-            inverted(1.0 + t, 0.0, what)
-            return LowRankOperator(Q / root[:, None], -t / (1.0 + t), 1.0 / shift)
-        W = sign[:, None] * W
-        small = np.eye(self.rank, dtype=self.dtype) + self._s[:, None] * (W.T @ (sign[:, None] * W))
-        if np.linalg.cond(small) * np.finfo(self.dtype).eps > 1.0:
-            raise refuse_singular(what, 0.0)
-        inside = np.linalg.solve(small, np.diag(self._s))
-        t, V = scipy.linalg.eigh((inside + inside.T) / 2)
-        return LowRankOperator((W @ V) / root[:, None], -t, 1.0 / shift)
+        shift, scale = self._shifted(damping)
+        if not self._is_scalar:
+            # In double precision, for there are several steps to it.
+            double = (one.astype(np.float64) for one in (self._U, self._s, shift))
+            condensed = condense(*double)
+            w, V = scipy.linalg.eigh(condensed.inside)
+            inverse = (V * inverted(w, 0.0, what, scale=condensed.scale)) @ V.T
+            # Outside the span of P the matrix is its own inverse.
+            t, V = scipy.linalg.eigh(inverse - np.diag(condensed.signs))
+            U = (condensed.P @ V) / condensed.root[:, None]
+            parts = (U, t, condensed.own / condensed.root**2)
+            return LowRankOperator(*(part.astype(self.dtype) for part in parts))
+        t, Q = self._eigen
+        if len(t) == self.shape[0]:  # no direction is left to the shift alone
+            return LowRankOperator(Q, inverted(shift + t, 0.0, what, scale=scale))
+        if shift == 0.0:
+            raise refuse_singular(f"a matrix of rank {len(t)} with no shift", damping)
+        inverted(shift + t, 0.0, what, scale=scale)
+        return LowRankOperator(Q, -t / (shift * (shift + t)), 1.0 / shift)
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``A + damping I``."""
-        shift = self._shift + self.dtype.type(check_damping(damping))
-        n = self.shape[0]
+        shift, scale = self._shifted(damping)
         if self._is_scalar:
             t, _ = self._eigen
-            return signed_logdet(np.append(shift + t, np.full(n - len(t), shift)))
-        if not shift.all():
-            sign, logabsdet = np.linalg.slogdet(self.to_dense() + damping * np.eye(n))
-            return SignedLogdet(float(sign), float(logabsdet))
-        outer = signed_logdet(shift)
-        if (shift > 0).all():
-            t, _ = _on_its_range(self._U / np.sqrt(shift)[:, None], self._s)
-            inner = signed_logdet(1.0 + t)
+            inner = signed_logdet(shift + t, scale=scale)
+            outer = exact_logdet(np.full(self.shape[0] - len(t), shift))
         else:
-            capacitance = np.eye(self.rank) + self._s[:, None] * (
-                self._U.T @ (self._U / shift[:, None])
-            )
-            sign, logabsdet = np.linalg.slogdet(capacitance)
-            inner = SignedLogdet(float(sign), float(logabsdet))
-        return SignedLogdet(outer.sign * inner.sign, outer.logabsdet + inner.logabsdet)
+            condensed = condense(self._U, self._s, shift)
+            w = np.linalg.eigvalsh(condensed.inside)
+            inner = signed_logdet(w, scale=condensed.scale)
+            rest = exact_logdet(np.repeat([-1.0, 1.0], condensed.outside))
+            size = 2.0 * float(np.sum(np.log(condensed.root)))
+            outer = SignedLogdet(rest.sign, size)
+        return SignedLogdet(inner.sign * outer.sign, inner.logabsdet + outer.logabsdet)
 
     def inertia(self) -> Inertia:
         """The number of negative, zero and positive eigenvalues, up to rounding."""
-        n = self.shape[0]
+        shift, scale = self._shifted(0.0)
         if self._is_scalar:
             t, _ = self._eigen
-            return inertia_of(np.append(self._shift + t, np.full(n - len(t), self._shift)))
-        used = self._s != 0.0
-        if not self._shift.all() or not used.any():
-            return inertia_of(np.linalg.eigvalsh(self.to_dense()))
-        # Both Schur complements of [[D, U], [Uᵀ, -S⁻¹]] complete it to the same inertia (E. V.
-        # Haynsworth, Linear Algebra and its Applications 1, 1968).
-        U, s = self._U[:, used], self._s[used]
-        inner = inertia_of(np.linalg.eigvalsh(-np.diag(1.0 / s) - U.T @ (U / self._shift[:, None])))
-        outer, lower = inertia_of(self._shift), inertia_of(-1.0 / s)
-        return Inertia(*(a + b - c for a, b, c in zip(outer, inner, lower, strict=True)))
+            inner, count = inertia_of(shift + t, scale=scale), self.shape[0] - len(t)
+            outside = [count if np.sign(shift) == sign else 0 for sign in (-1, 0, 1)]
+        else:
+            # What is condensed is congruent to this matrix, and has its inertia (Sylvester).
+            condensed = condense(self._U, self._s, shift)
+            inner = inertia_of(np.linalg.eigvalsh(condensed.inside), scale=condensed.scale)
+            negative, positive = condensed.outside
+            outside = [negative, 0, positive]
+        return Inertia(*(a + b for a, b in zip(inner, outside, strict=True)))
 
     def sqrt(self) -> StructuredOperator:
         """The positive semidefinite root, for a scalar shift.
@@ -385,10 +382,3 @@ class LowRankOperator(StructuredOperator):
     def _facts(self) -> tuple[str, ...]:
         shift = f"shift {self._shift:.3g}" if self._is_scalar else "diagonal shift"
         return (f"rank {self.rank}", shift)
-
-
-def _on_its_range(U: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and orthonormal eigenvectors of ``U diag(s) Uᵀ`` on the range of U."""
-    Q, R = np.linalg.qr(U)
-    t, V = scipy.linalg.eigh((R * s) @ R.T)
-    return t, Q @ V

@@ -16,6 +16,7 @@ from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
+    as_symmetric,
     check_damping,
     diagonal_of,
 )
@@ -79,8 +80,8 @@ class SparseOperator(StructuredOperator):
         if isinstance(A, cls):
             return cls(A._matrix)
         if isinstance(A, RecordedOperator):
-            matrix = A.to_sparse(max_nnz=max_nnz)
-            return cls((matrix + matrix.T) / 2)
+            as_symmetric(A)
+            return cls(A.to_sparse(max_nnz=max_nnz))
         if isinstance(A, LinearOperator) and not issparse(getattr(A, "A", None)):
             raise TypeError(
                 f"A is a {type(A).__name__}, whose entries are not known, expected an operator "
@@ -156,7 +157,7 @@ class SparseOperator(StructuredOperator):
     def _plus(self, other: LinearOperator) -> SparseOperator | None:
         d = diagonal_of(other)
         if d is not None:
-            return SparseOperator(self._matrix + diags_array(d.astype(self.dtype)))
+            return SparseOperator(self._matrix + diags_array(d))
         matrix = other._matrix if isinstance(other, SparseOperator) else getattr(other, "A", None)
         if not issparse(matrix):
             return None
@@ -229,9 +230,12 @@ class SparseInverseOperator(StructuredOperator):
 
 
 def _symmetric_sparse(matrix: Any) -> csr_array:
+    matrix = matrix if issparse(matrix) else np.asarray(matrix)
+    if matrix.ndim != 2:
+        raise ValueError(f"matrix has shape {matrix.shape}, expected a square matrix.")
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"matrix has dtype {matrix.dtype}, expected real numbers.")
     sparse = csr_array(matrix, copy=True)
-    if sparse.dtype.kind not in "biuf":
-        raise TypeError(f"matrix has dtype {sparse.dtype}, expected real numbers.")
     if sparse.dtype != np.float32:
         sparse = sparse.astype(np.float64)
     if sparse.shape[0] != sparse.shape[1] or sparse.shape[0] == 0:
@@ -246,4 +250,5 @@ def _symmetric_sparse(matrix: Any) -> csr_array:
             f"matrix is not symmetric: entries that should be equal differ by {asymmetry:.3g}, "
             f"where the largest is {scale:.3g}. Use (A + A.T) / 2."
         )
-    return csr_array((sparse + sparse.T) / 2) if asymmetry else sparse
+    half = sparse.dtype.type(0.5)
+    return csr_array((sparse + sparse.T) * half) if asymmetry else sparse

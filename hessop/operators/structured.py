@@ -12,14 +12,17 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from hessop.operators.base import BaseOperator
 
 __all__ = [
+    "ForeignOperator",
     "Inertia",
     "SignedLogdet",
     "StructuredOperator",
     "as_symmetric",
     "check_damping",
     "diagonal_of",
+    "exact_logdet",
     "inertia_of",
     "inverted",
+    "refuse_indefinite",
     "refuse_singular",
     "roots",
     "signed_logdet",
@@ -126,9 +129,11 @@ class StructuredOperator(BaseOperator):
 
     def _sum(self, first: LinearOperator, second: LinearOperator) -> LinearOperator:
         other = second if first is self else first
-        total = self._plus(other) if other.shape == self.shape else None
-        if total is None and isinstance(other, StructuredOperator) and other.shape == self.shape:
-            total = other._plus(self)
+        total = None
+        if other.shape == self.shape and np.dtype(other.dtype).kind in "biuf":
+            total = self._plus(other)
+            if total is None and isinstance(other, StructuredOperator):
+                total = other._plus(self)
         return super()._sum(first, second) if total is None else total
 
     def _as_diagonal(self) -> np.ndarray | None:
@@ -154,18 +159,21 @@ def diagonal_of(operator: LinearOperator) -> np.ndarray | None:
     return diagonal
 
 
-class _Foreign(BaseOperator):
+class ForeignOperator(BaseOperator):
     """A SciPy operator with the methods of ours."""
 
     def __init__(self, operator: LinearOperator) -> None:
         super().__init__(_float_dtype(operator.dtype or float), operator.shape, symmetric=True)
-        self._operator = operator
+        self.operator = operator
 
     def _product(self, v: np.ndarray) -> np.ndarray:
-        return np.array(self._operator.matvec(v), dtype=self.dtype)
+        return np.array(self.operator.matvec(v), dtype=self.dtype)
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return np.array(self._operator.matmat(V), dtype=self.dtype)
+        return np.array(self.operator.matmat(V), dtype=self.dtype)
+
+    def __reduce__(self) -> Any:
+        return ForeignOperator, (self.operator,)
 
 
 def as_symmetric(A: Any) -> BaseOperator:
@@ -182,7 +190,7 @@ def as_symmetric(A: Any) -> BaseOperator:
         operator = A
     else:
         try:
-            operator = _Foreign(aslinearoperator(A))
+            operator = ForeignOperator(aslinearoperator(A))
         except TypeError:
             raise TypeError(
                 f"A is a {type(A).__name__}, expected a LinearOperator or a matrix."
@@ -206,15 +214,29 @@ def as_symmetric(A: Any) -> BaseOperator:
 
 def check_damping(damping: Any) -> float:
     """A damping as a float: a real finite number."""
-    if not np.isscalar(damping) or not np.isrealobj(damping) or not np.isfinite(damping):
+    is_number = np.isscalar(damping) and not isinstance(damping, str | bytes)
+    if not is_number or not np.isrealobj(damping) or not np.isfinite(damping):
         raise ValueError(f"damping is {damping!r}, expected a finite real number.")
     return float(np.asarray(damping))
 
 
-def inverted(eigenvalues: np.ndarray, damping: float, what: str) -> np.ndarray:
-    """``1 / (eigenvalues + damping)``, or a LinAlgError when one of these sums is zero."""
-    damped = eigenvalues + np.asarray(damping, dtype=eigenvalues.dtype)
-    if (np.abs(damped) <= _rounding(damped)).any():
+def inverted(
+    eigenvalues: np.ndarray, damping: float, what: str, *, scale: float = 0.0
+) -> np.ndarray:
+    """``1 / (eigenvalues + damping)``, or a LinAlgError when one of these sums is zero.
+
+    Parameters
+    ----------
+    eigenvalues : ndarray
+        As computed by orthogonal transformations of a matrix.
+    damping : float
+    what : str
+        How the error calls the matrix.
+    scale : float
+        The size of what the eigenvalues were computed from, where that is larger than they are.
+    """
+    damped, rounding = _damped(eigenvalues, damping, scale)
+    if (np.abs(damped) <= rounding).any():
         raise refuse_singular(what, damping)
     inverse: np.ndarray = 1.0 / damped
     return inverse
@@ -223,32 +245,42 @@ def inverted(eigenvalues: np.ndarray, damping: float, what: str) -> np.ndarray:
 def roots(eigenvalues: np.ndarray, what: str) -> np.ndarray:
     """Square roots of eigenvalues, those that are negative by rounding taken for zero."""
     least = float(eigenvalues.min())
-    if least < -_rounding(eigenvalues):
-        raise _refuse_indefinite(what, least)
+    if least < -_damped(eigenvalues, 0.0, 0.0)[1]:
+        raise refuse_indefinite(what, least)
     root: np.ndarray = np.sqrt(np.maximum(eigenvalues, 0.0))
     return root
 
 
-def signed_logdet(eigenvalues: np.ndarray) -> SignedLogdet:
-    """The determinant of a matrix with these eigenvalues."""
-    if not eigenvalues.all():
+def signed_logdet(
+    eigenvalues: np.ndarray, damping: float = 0.0, *, scale: float = 0.0
+) -> SignedLogdet:
+    """The determinant of a matrix with these eigenvalues, damped; see `inverted`."""
+    damped, rounding = _damped(eigenvalues, damping, scale)
+    return exact_logdet(np.where(np.abs(damped) <= rounding, 0.0, damped))
+
+
+def exact_logdet(factors: np.ndarray) -> SignedLogdet:
+    """The sign and the logarithm of a product of numbers that are exact."""
+    if not factors.all():
         return SignedLogdet(0.0, -np.inf)
-    sign = -1.0 if np.count_nonzero(eigenvalues < 0) % 2 else 1.0
-    return SignedLogdet(sign, float(np.sum(np.log(np.abs(eigenvalues)))))
+    sign = -1.0 if np.count_nonzero(factors < 0) % 2 else 1.0
+    return SignedLogdet(sign, float(np.sum(np.log(np.abs(factors)))))
 
 
-def inertia_of(eigenvalues: np.ndarray) -> Inertia:
-    """Signs of eigenvalues, counted."""
-    tolerance = _rounding(eigenvalues)
-    negative = int(np.count_nonzero(eigenvalues < -tolerance))
-    positive = int(np.count_nonzero(eigenvalues > tolerance))
+def inertia_of(eigenvalues: np.ndarray, *, scale: float = 0.0) -> Inertia:
+    """Signs of eigenvalues, counted; see `inverted`."""
+    _, rounding = _damped(eigenvalues, 0.0, scale)
+    negative = int(np.count_nonzero(eigenvalues < -rounding))
+    positive = int(np.count_nonzero(eigenvalues > rounding))
     return Inertia(negative, eigenvalues.size - negative - positive, positive)
 
 
-def _rounding(eigenvalues: np.ndarray) -> float:
-    """What eigenvalues are wrong by, at most, when computed with orthogonal matrices."""
+def _damped(eigenvalues: np.ndarray, damping: float, scale: float) -> tuple[np.ndarray, float]:
+    """Damped eigenvalues, and what they may be wrong by."""
+    damped = eigenvalues + np.asarray(damping, dtype=eigenvalues.dtype)
+    largest = max(scale, abs(damping), float(np.abs(eigenvalues).max()))
     eps = float(np.finfo(eigenvalues.dtype).eps)
-    return math.sqrt(eigenvalues.size) * eps * float(np.abs(eigenvalues).max())
+    return damped, 10.0 * math.sqrt(eigenvalues.size) * eps * largest
 
 
 def refuse_singular(what: str, damping: float) -> np.linalg.LinAlgError:
@@ -257,7 +289,7 @@ def refuse_singular(what: str, damping: float) -> np.linalg.LinAlgError:
     return np.linalg.LinAlgError(f"{what} is singular up to rounding. {more}.")
 
 
-def _refuse_indefinite(what: str, least: float) -> np.linalg.LinAlgError:
+def refuse_indefinite(what: str, least: float) -> np.linalg.LinAlgError:
     """The error of a square root that does not exist."""
     return np.linalg.LinAlgError(
         f"{what} has the negative eigenvalue {least:.3g}, so that it has no real square root. "

@@ -1,0 +1,88 @@
+"""A diagonal plus a matrix of low rank, condensed to the few directions in which it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Condensed", "condense"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Condensed:
+    """``A = R (P inside Pᵀ + Σ on all that is orthogonal to P) R``.
+
+    Σ is a diagonal of signs, R a positive one.
+
+    Attributes
+    ----------
+    root : ndarray, shape (n,)
+        R.
+    own : ndarray, shape (n,)
+        Σ.
+    P : ndarray, shape (n, k)
+        Orthonormal; every column lies where Σ has one sign.
+    signs : ndarray, shape (k,)
+        That sign: ``Σ P = P diag(signs)``.
+    inside : ndarray, shape (k, k)
+        Symmetric.
+    """
+
+    root: np.ndarray
+    own: np.ndarray
+    P: np.ndarray
+    signs: np.ndarray
+    inside: np.ndarray
+
+    @property
+    def scale(self) -> float:
+        """The size of the terms that `inside` is a sum of."""
+        return max(1.0, float(np.abs(self.inside - np.diag(self.signs)).max()))
+
+    @property
+    def outside(self) -> tuple[int, int]:
+        """How many directions orthogonal to P have the sign -1, and the sign 1."""
+        counts = [
+            int(np.count_nonzero(self.own == sign) - np.count_nonzero(self.signs == sign))
+            for sign in (-1, 1)
+        ]
+        return counts[0], counts[1]
+
+
+def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
+    """``diag(diagonal) + U diag(s) Uᵀ``, condensed.
+
+    Entries of the diagonal that are zero, or next to it, are made up for by further columns of U.
+
+    Parameters
+    ----------
+    U : ndarray, shape (n, r)
+    s : ndarray, shape (r,)
+    diagonal : ndarray, shape (n,)
+    """
+    size = np.abs(diagonal)
+    typical = float(size.max()) or 1.0
+    small = np.flatnonzero(size <= float(np.finfo(size.dtype).eps) ** 0.5 * typical)
+    if small.size:
+        units = np.zeros((len(U), small.size), dtype=U.dtype)
+        units[small, np.arange(small.size)] = 1.0
+        U = np.concatenate([U, units], axis=1)
+        s = np.concatenate([s, diagonal[small] - typical]).astype(U.dtype)
+        diagonal = diagonal.copy()
+        diagonal[small] = typical
+    root, own = np.sqrt(np.abs(diagonal)), np.sign(diagonal)
+    W = U / root[:, None]
+    parts, signs = [], []
+    for sign in (-1.0, 1.0):
+        rows = np.flatnonzero(own == sign)
+        if rows.size:
+            Q, _ = np.linalg.qr(W[rows])
+            part = np.zeros((len(U), Q.shape[1]), dtype=U.dtype)
+            part[rows] = Q
+            parts.append(part)
+            signs.append(np.full(Q.shape[1], sign, dtype=U.dtype))
+    P, all_signs = np.concatenate(parts, axis=1), np.concatenate(signs)
+    inner = P.T @ W
+    inside = np.diag(all_signs) + (inner * s) @ inner.T
+    return Condensed(root, own, P, all_signs, (inside + inside.T) / 2)
