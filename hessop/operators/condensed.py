@@ -53,7 +53,8 @@ class Condensed:
 def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     """``diag(diagonal) + U diag(s) Uᵀ``, condensed.
 
-    Entries of the diagonal that are zero, or next to it, are made up for by further columns of U.
+    Entries of the diagonal that are zero, or next to it, beside the rest of it or the part of low
+    rank, are made up for by further columns of U.
 
     Parameters
     ----------
@@ -61,9 +62,10 @@ def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     s : ndarray, shape (r,)
     diagonal : ndarray, shape (n,)
     """
-    size = np.abs(diagonal)
-    typical = float(size.max()) or 1.0
-    small = np.flatnonzero(size <= float(np.finfo(size.dtype).eps) ** 0.5 * typical)
+    size, beside = np.abs(diagonal), np.einsum("ir,r,ir->i", U, np.abs(s), U)
+    typical = max(float(size.max()), float(beside.max())) or 1.0
+    near_zero = float(np.finfo(size.dtype).eps) ** 0.25
+    small = np.flatnonzero(size <= near_zero * np.maximum(beside, size.max()))
     if small.size:
         units = np.zeros((len(U), small.size), dtype=U.dtype)
         units[small, np.arange(small.size)] = 1.0

@@ -67,9 +67,13 @@ def _by_cholmod(matrix: csc_array) -> Factorization | None:
     except ImportError:
         return None
     try:
-        return _CholeskyFactors(matrix, cholesky(csc_matrix(matrix)))
+        factor = cholesky(csc_matrix(matrix))
     except CholmodError:
         return None
+    # For small matrices it is L D Lᵀ, which indefinite ones may have, too.
+    threshold = math.sqrt(float(np.finfo(matrix.dtype).eps))
+    definite = (factor.D() > threshold * matrix.diagonal()[factor.P()]).all()
+    return _CholeskyFactors(matrix, factor) if definite else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,7 +179,7 @@ class ForeignOperator(BaseOperator):
 def as_symmetric(A: Any) -> BaseOperator:
     """Any symmetric operator or matrix as one of ours.
 
-    One that is not ours is tested with two products; a matrix is compared with its transpose.
+    One that is not ours is tested with two products.
 
     Raises
     ------
