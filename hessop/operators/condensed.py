@@ -8,6 +8,9 @@ import numpy as np
 
 __all__ = ["Condensed", "condense"]
 
+# Of the columns that make up for small entries.
+_MOST_ENTRIES = 10_000_000
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Condensed:
@@ -66,6 +69,12 @@ def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     typical = max(float(size.max()), float(beside.max())) or 1.0
     near_zero = float(np.finfo(size.dtype).eps) ** 0.25
     small = np.flatnonzero(size <= near_zero * np.maximum(beside, size.max()))
+    if small.size * len(U) > _MOST_ENTRIES:  # digits are lost in place of memory
+        small = np.flatnonzero(diagonal == 0.0)
+        if small.size * len(U) > _MOST_ENTRIES:
+            raise ValueError(
+                f"the diagonal has {small.size:,} zeros: too many to be made up for. Use a damping."
+            )
     if small.size:
         units = np.zeros((len(U), small.size), dtype=U.dtype)
         units[small, np.arange(small.size)] = 1.0
