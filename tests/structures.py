@@ -51,8 +51,8 @@ from hessop import (
     ntk_operator,
 )
 from hessop.operators.base import CombinedOperator
+from hessop.operators.inverses import InverseOperator
 from hessop.operators.kronecker import KroneckerEigenOperator
-from hessop.operators.sparse import SparseInverseOperator
 from hessop.operators.structured import StructuredOperator
 
 
@@ -160,7 +160,7 @@ def sparse(name, matrix, *tags, rows=in_both):
 def sparse_inverse(name, matrix, *tags, rows=in_both):
     return rows(
         name,
-        SparseInverseOperator,
+        InverseOperator,
         lambda real: SparseOperator(csr_array(real(matrix))).inverse(),
         lambda: np.linalg.inv(matrix),
         *tags,

@@ -33,8 +33,8 @@ from hessop import (
     hessian_operator,
     jacobian_operator,
 )
+from hessop.operators.inverses import InverseOperator
 from hessop.operators.kronecker import KroneckerEigenOperator
-from hessop.operators.sparse import SparseInverseOperator
 from hessop.operators.structured import StructuredOperator
 from hessop.tape.mixing import depends_on
 
@@ -437,7 +437,7 @@ def test_square_root(case):
 
 def addends(operator):
     """What leaves an operator structured when it is added."""
-    if isinstance(operator, SparseInverseOperator):
+    if isinstance(operator, InverseOperator):
         return set()
     if isinstance(operator, KroneckerOperator | KroneckerEigenOperator):
         return {"identity"}
@@ -896,7 +896,7 @@ def test_dampings_of_any_real_kind(scalar):
         np.testing.assert_allclose(A.inverse(scalar(2)).to_dense(), expected)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not SparseInverseOperator])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not InverseOperator])
 def test_a_damping_that_makes_it_singular_is_named(kind):
     case = KINDS[kind]
     n = case.make().shape[0]

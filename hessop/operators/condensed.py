@@ -56,8 +56,8 @@ class Condensed:
 def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     """``diag(diagonal) + U diag(s) Uᵀ``, condensed.
 
-    Entries of the diagonal that are zero, or next to it, beside the rest of it or the part of low
-    rank, are made up for by further columns of U.
+    Entries of the diagonal that are zero, or next to it beside what the part of low rank adds to
+    them, are made up for by further columns of U.
 
     Parameters
     ----------
@@ -65,10 +65,11 @@ def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     s : ndarray, shape (r,)
     diagonal : ndarray, shape (n,)
     """
-    size, beside = np.abs(diagonal), np.einsum("ir,r,ir->i", U, np.abs(s), U)
-    typical = max(float(size.max()), float(beside.max())) or 1.0
-    near_zero = float(np.finfo(size.dtype).eps) ** 0.25
-    small = np.flatnonzero(size <= near_zero * np.maximum(beside, size.max()))
+    beside = np.einsum("ir,r,ir->i", U, np.abs(s), U)
+    near_zero = float(np.finfo(U.dtype).eps) ** 0.25
+    small = np.flatnonzero(np.abs(diagonal) <= near_zero * beside)
+    if (s >= 0.0).all() and (diagonal > 0.0).all():
+        small = small[:0]  # a sum of what is positive loses nothing
     if small.size * len(U) > _MOST_ENTRIES:  # digits are lost in place of memory
         small = np.flatnonzero(diagonal == 0.0)
         if small.size * len(U) > _MOST_ENTRIES:
@@ -79,9 +80,10 @@ def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
         units = np.zeros((len(U), small.size), dtype=U.dtype)
         units[small, np.arange(small.size)] = 1.0
         U = np.concatenate([U, units], axis=1)
-        s = np.concatenate([s, diagonal[small] - typical]).astype(U.dtype)
+        instead = np.where(beside[small] > 0.0, beside[small], 1.0)
+        s = np.concatenate([s, diagonal[small] - instead]).astype(U.dtype)
         diagonal = diagonal.copy()
-        diagonal[small] = typical
+        diagonal[small] = instead
     root, own = np.sqrt(np.abs(diagonal)), np.sign(diagonal)
     W = U / root[:, None]
     parts, signs = [], []

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array, csc_matrix
+from scipy.sparse import coo_array, csc_array, csc_matrix, diags_array
 from scipy.sparse.csgraph import connected_components, structural_rank
 from scipy.sparse.linalg import LinearOperator, SuperLU, norm, onenormest, splu
 
@@ -98,30 +98,57 @@ class _CholeskyFactors:
 class _PivotedFactors:
     """``P A Q = L U`` by SuperLU.
 
-    Diagonal pivots are tried first: they keep the factors sparse, and with them the signs of U's
-    diagonal are those of the eigenvalues. Where they lose accuracy, pivots are searched for in the
-    column.
+    Diagonal pivots are tried first: they keep the factors sparse. Where they lose accuracy, pivots
+    are searched for in the column.
     """
 
     def __init__(self, matrix: csc_array) -> None:
         self._matrix = matrix
-        self._signs_are_known = True
         self._lu: SuperLU | None = None
-        if structural_rank(matrix) < matrix.shape[0]:
-            # Singular whatever the entries are; SuperLU may crash on such a pattern.
-            self._signs_are_known = False
-            return
-        self._lu = _superlu(matrix, diagonal=True)
-        if self._lu is None or not self._is_accurate():
-            self._lu = _superlu(matrix, diagonal=False)
-            self._signs_are_known = False
-        elif not np.array_equal(self._lu.perm_r, self._lu.perm_c):
-            self._signs_are_known = False
+        # Singular whatever the entries are? SuperLU may crash on such a pattern.
+        if structural_rank(matrix) == matrix.shape[0]:
+            self._lu = _by_diagonal_pivots(matrix, threshold=0.001)
+            if self._lu is None or not self._is_accurate():
+                self._lu = _by_any_pivots(matrix)
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        if self._lu is None:
+            raise refuse_singular("the sparse matrix", 0.0)
+        x: np.ndarray = self._lu.solve(np.asfortranarray(b, dtype=self._matrix.dtype))
+        return x
+
+    def slogdet(self) -> SignedLogdet:
+        if self._lu is None:
+            return SignedLogdet(0.0, -np.inf)
+        if self._is_near_singular and self._matrix.shape[0] <= _DENSE:
+            return signed_logdet(self._eigenvalues)
+        sign, logabsdet = exact_logdet(self._pivots)
+        sign *= _parity(self._lu.perm_r) * _parity(self._lu.perm_c)
+        return SignedLogdet(sign, logabsdet)
+
+    def inertia(self) -> Inertia:
+        if not self._is_near_singular and (signs := self._proven_signs()) is not None:
+            return Inertia(*(int(np.count_nonzero(signs == sign)) for sign in (-1, 0, 1)))
+        if self._matrix.shape[0] <= _DENSE:
+            return inertia_of(self._eigenvalues)
+        raise ValueError(
+            "inertia: the matrix is too near to a singular one for the signs of its pivots to be "
+            f"proven, and it has {self._matrix.shape[0]:,} rows, more than the {_DENSE:,} for "
+            "which dense eigenvalues are computed. Shift it away from its eigenvalues near zero, "
+            "as S + shift * eye_array(n): that counts the eigenvalues below -shift."
+        )
+
+    def check_regular(self) -> None:
+        if self._lu is None or not self._pivots.all():
+            raise refuse_singular("the sparse matrix", 0.0)
+        _check_condition(self._matrix, self.solve)
 
     def _is_accurate(self) -> bool:
+        """Whether a solution is right up to rounding, once it is refined."""
         b = np.random.default_rng(0).standard_normal(self._matrix.shape[0])
         b = b.astype(self._matrix.dtype)
         x = self.solve(b)
+        x = x + self.solve(b - self._matrix @ x)
         residual = float(np.abs(b - self._matrix @ x).max())
         size = float(norm(self._matrix, np.inf)) * float(np.abs(x).max()) + float(np.abs(b).max())
         return residual <= 100 * float(np.finfo(b.dtype).eps) * size
@@ -129,8 +156,7 @@ class _PivotedFactors:
     @cached_property
     def _pivots(self) -> np.ndarray:
         """The pivots, those that are rounding taken for zero."""
-        if self._lu is None:
-            return np.zeros(1)
+        assert self._lu is not None
         pivots: np.ndarray = self._lu.U.diagonal()
         rounding = 10.0 * math.sqrt(pivots.size) * float(np.finfo(pivots.dtype).eps)
         return np.where(np.abs(pivots) <= rounding * self._pivot_sizes, 0.0, pivots)
@@ -158,58 +184,60 @@ class _PivotedFactors:
     def _eigenvalues(self) -> np.ndarray:
         return np.linalg.eigvalsh(self._matrix.toarray())
 
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        if self._lu is None:
-            raise refuse_singular("the sparse matrix", 0.0)
-        x: np.ndarray = self._lu.solve(np.asfortranarray(b, dtype=self._matrix.dtype))
-        return x
+    def _proven_signs(self) -> np.ndarray | None:
+        """The signs of the eigenvalues, in some order, as those of diagonal pivots.
 
-    def slogdet(self) -> SignedLogdet:
-        if self._is_near_singular and self._matrix.shape[0] <= _DENSE:
-            return signed_logdet(self._eigenvalues)
-        sign, logabsdet = exact_logdet(self._pivots)
-        if self._lu is not None:
-            sign *= _parity(self._lu.perm_r) * _parity(self._lu.perm_c)
-        return SignedLogdet(sign, logabsdet)
-
-    def inertia(self) -> Inertia:
-        is_doubtful = self._is_near_singular or not self._signs_are_known
-        if is_doubtful and self._matrix.shape[0] <= _DENSE:
-            return inertia_of(self._eigenvalues)
-        if self._signs_are_known:
-            signs = np.sign(self._pivots)
-            return Inertia(*(int(np.count_nonzero(signs == sign)) for sign in (-1, 0, 1)))
-        raise ValueError(
-            "inertia: the pivots on the diagonal are too small to be trusted, and there are "
-            f"{self._matrix.shape[0]:,} rows, more than the {_DENSE:,} for which dense eigenvalues "
-            "are computed. Shift the matrix a little, as S + 1e-8 * eye_array(n)."
-        )
-
-    def check_regular(self) -> None:
-        if self._lu is None or not self._pivots.all():
-            raise refuse_singular("the sparse matrix", 0.0)
-        _check_condition(self._matrix, self.solve)
+        With pivots on the diagonal, ``L U`` is congruent to its pivots (Sylvester), and has the
+        inertia of A if it differs from A by less than the least eigenvalue of A in magnitude. Zeros
+        on the diagonal are shifted a little: that counts among the differences.
+        """
+        least = 1.0 / _norm_of_inverse(self._matrix, self.solve)
+        size, eps = float(norm(self._matrix, 1)), float(np.finfo(self._matrix.dtype).eps)
+        for shift in (0.0, math.sqrt(eps) * size):
+            diagonal = self._matrix.diagonal()
+            shifts = np.where(np.abs(diagonal) <= shift, shift, 0.0).astype(diagonal.dtype)
+            lu = _by_diagonal_pivots(csc_array(self._matrix + diags_array(shifts)), threshold=0.0)
+            if lu is None or not np.array_equal(lu.perm_r, lu.perm_c):
+                continue
+            order = np.argsort(lu.perm_c)
+            difference = lu.L @ lu.U - self._matrix[order][:, order]
+            if float(norm(difference, 1)) < least:
+                signs: np.ndarray = np.sign(lu.U.diagonal())
+                return signs
+        return None
 
 
-def _superlu(matrix: csc_array, *, diagonal: bool) -> SuperLU | None:
-    options = {"SymmetricMode": True} if diagonal else {}
+def _by_diagonal_pivots(matrix: csc_array, *, threshold: float) -> SuperLU | None:
+    return _superlu(
+        matrix,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=threshold,
+        options={"SymmetricMode": True},
+    )
+
+
+def _by_any_pivots(matrix: csc_array) -> SuperLU | None:
+    return _superlu(matrix, permc_spec="COLAMD")
+
+
+def _superlu(matrix: csc_array, **options: Any) -> SuperLU | None:
     try:
-        return splu(
-            matrix,
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.001 if diagonal else 1.0,
-            options=options,
-        )
+        return splu(matrix, **options)
     except RuntimeError:  # a pivot is zero
         return None
 
 
-def _check_condition(matrix: csc_array, solve: Any) -> None:
+def _norm_of_inverse(matrix: csc_array, solve: Any) -> float:
+    """An estimate of the 1-norm of the inverse, which for a symmetric matrix bounds the 2-norm."""
     inverse = LinearOperator(
         matrix.shape, matvec=solve, rmatvec=solve, matmat=solve, rmatmat=solve, dtype=matrix.dtype
     )
     with np.errstate(all="ignore"):
-        condition = float(norm(matrix, 1)) * float(onenormest(inverse))
+        return float(onenormest(inverse))
+
+
+def _check_condition(matrix: csc_array, solve: Any) -> None:
+    condition = float(norm(matrix, 1)) * _norm_of_inverse(matrix, solve)
     if not condition * float(np.finfo(matrix.dtype).eps) < 1.0:
         raise refuse_singular("the sparse matrix", 0.0)
 

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 from hessop.operators.approximations import METHODS, eigenpairs
 from hessop.operators.condensed import condense
 from hessop.operators.diagonal import real_vector
+from hessop.operators.inverses import InverseOperator
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
@@ -260,8 +261,11 @@ class LowRankOperator(StructuredOperator):
         negligible = abs(float(shift)) <= 10.0 * float(np.finfo(self.dtype).eps) * scale
         return self.dtype.type(0.0) if negligible else shift, scale
 
-    def inverse(self, damping: float = 0.0) -> LowRankOperator:
+    def inverse(self, damping: float = 0.0) -> StructuredOperator:
         """``(A + damping I)⁻¹``: a matrix of the same form.
+
+        Where digits would cancel in that form, as with a diagonal whose entries differ by orders of
+        magnitude, it is an `InverseOperator`, whose products are refined.
 
         Raises
         ------
@@ -271,16 +275,7 @@ class LowRankOperator(StructuredOperator):
         what = "the matrix of low rank and shift"
         shift, scale = self._shifted(damping)
         if not self._is_scalar:
-            # In double precision, for there are several steps to it.
-            double = (one.astype(np.float64) for one in (self._U, self._s, shift))
-            condensed = condense(*double)
-            w, V = scipy.linalg.eigh(condensed.inside)
-            inverse = (V * inverted(w, 0.0, what, scale=condensed.scale)) @ V.T
-            # Outside the span of P the matrix is its own inverse.
-            t, V = scipy.linalg.eigh(inverse - np.diag(condensed.signs))
-            U = (condensed.P @ V) / condensed.root[:, None]
-            parts = (U, t, condensed.own / condensed.root**2)
-            return LowRankOperator(*(part.astype(self.dtype) for part in parts))
+            return self._inverse_by_condensing(shift, what)
         t, Q = self._eigen
         if len(t) == self.shape[0]:  # no direction is left to the shift alone
             return LowRankOperator(Q, inverted(shift + t, 0.0, what, scale=scale))
@@ -288,6 +283,25 @@ class LowRankOperator(StructuredOperator):
             raise refuse_singular(f"a matrix of rank {len(t)} with no shift", damping)
         inverted(shift + t, 0.0, what, scale=scale)
         return LowRankOperator(Q, -t / (shift * (shift + t)), 1.0 / shift)
+
+    def _inverse_by_condensing(self, shift: np.ndarray, what: str) -> StructuredOperator:
+        # In double precision, for there are several steps to it.
+        U, diagonal = self._U.astype(np.float64), shift.astype(np.float64)
+        condensed = condense(U, self._s.astype(np.float64), diagonal)
+        w, V = scipy.linalg.eigh(condensed.inside)
+        inverse = (V * inverted(w, 0.0, what, scale=condensed.scale)) @ V.T
+        # Outside the span of P the matrix is its own inverse.
+        t, V = scipy.linalg.eigh(inverse - np.diag(condensed.signs))
+        U = (condensed.P @ V) / condensed.root[:, None]
+        parts = (U, t, condensed.own / condensed.root**2)
+        found = LowRankOperator(*(part.astype(self.dtype) for part in parts))
+        # Large entries of 1 / shift may cancel. Where they do, products are refined.
+        damped = LowRankOperator(self._U, self._s, shift)
+        v = np.random.default_rng(0).standard_normal(self.shape[0]).astype(self.dtype)
+        lost = float(np.abs(damped._product(found._product(v)) - v).max())
+        if lost <= float(np.finfo(self.dtype).eps) ** 0.7:
+            return found
+        return InverseOperator(damped, found._block_product, refinements=5)
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``A + damping I``."""

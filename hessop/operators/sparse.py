@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 
-from hessop.operators.diagonal import DiagonalOperator
 from hessop.operators.factorizations import Factorization, factorize
+from hessop.operators.inverses import InverseOperator
 from hessop.operators.recorded import RecordedOperator
 from hessop.operators.structured import (
     Inertia,
@@ -21,7 +21,7 @@ from hessop.operators.structured import (
     diagonal_of,
 )
 
-__all__ = ["SparseInverseOperator", "SparseOperator"]
+__all__ = ["SparseOperator"]
 
 
 class SparseOperator(StructuredOperator):
@@ -117,7 +117,7 @@ class SparseOperator(StructuredOperator):
         diagonal = np.full(self.shape[0], damping, dtype=self.dtype)
         return SparseOperator(self._matrix + diags_array(diagonal))
 
-    def inverse(self, damping: float = 0.0) -> SparseInverseOperator:
+    def inverse(self, damping: float = 0.0) -> InverseOperator:
         """``(S + damping I)⁻¹``: each product is a solve with the factors.
 
         Raises
@@ -125,7 +125,9 @@ class SparseOperator(StructuredOperator):
         numpy.linalg.LinAlgError
             When the matrix is singular up to rounding.
         """
-        return SparseInverseOperator(self._damped(damping))
+        damped = self._damped(damping)
+        damped._factorization.check_regular()
+        return InverseOperator(damped, damped._factorization.solve)
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``S + damping I``, from the factors."""
@@ -171,62 +173,6 @@ class SparseOperator(StructuredOperator):
 
     def _facts(self) -> tuple[str, ...]:
         return (f"{self.nnz} nonzeros",)
-
-
-class SparseInverseOperator(StructuredOperator):
-    """The inverse of a sparse matrix, by its factors. Made by `SparseOperator.inverse`."""
-
-    symbol = "S⁻¹"
-
-    def __init__(self, original: SparseOperator) -> None:
-        super().__init__(original.dtype, original.shape[0])
-        self._original = original
-        original._factorization.check_regular()
-
-    def _product(self, v: np.ndarray) -> np.ndarray:
-        return self._original._factorization.solve(v)
-
-    def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return self._original._factorization.solve(V)
-
-    def inverse(self, damping: float = 0.0) -> SparseOperator:
-        """The matrix itself.
-
-        Raises
-        ------
-        TypeError
-            With a damping, with which there is no sparse form.
-        """
-        if check_damping(damping):
-            raise TypeError(
-                "the inverse of a sparse matrix has no damped inverse that is sparse. Use a solver."
-            )
-        return self._original
-
-    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
-        """Sign and logarithm of the determinant.
-
-        Raises
-        ------
-        TypeError
-            With a damping.
-        """
-        if check_damping(damping):
-            raise TypeError("the determinant is known without damping only.")
-        sign, logabsdet = self._original.slogdet()
-        return SignedLogdet(sign, -logabsdet)
-
-    def inertia(self) -> Inertia:
-        """That of the matrix."""
-        return self._original.inertia()
-
-    def _scaled(self, factor: float) -> StructuredOperator:
-        if factor == 0.0:
-            return DiagonalOperator(np.zeros(self.shape[0], dtype=self.dtype))
-        return SparseInverseOperator(self._original._scaled(1.0 / factor))
-
-    def _made_of(self) -> tuple[Any, ...]:
-        return (self._original,)
 
 
 def _symmetric_sparse(matrix: Any) -> csr_array:

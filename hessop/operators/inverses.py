@@ -1,0 +1,101 @@
+"""Inverses that are applied by solving, with the matrix itself at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hessop.operators.diagonal import DiagonalOperator
+from hessop.operators.structured import (
+    Inertia,
+    SignedLogdet,
+    StructuredOperator,
+    check_damping,
+)
+
+__all__ = ["InverseOperator"]
+
+
+class InverseOperator(StructuredOperator):
+    """The inverse of a structured matrix, by a solver whose results are refined.
+
+    Made by `SparseOperator.inverse`, and by `LowRankOperator.inverse` where that needs it.
+
+    Parameters
+    ----------
+    original : StructuredOperator
+    solve : callable
+        Takes a block of columns, (n, k), to an approximate solution.
+    refinements : int
+        How often, at most, a solution is corrected by that for its residual.
+    """
+
+    symbol = "A⁻¹"
+
+    def __init__(
+        self,
+        original: StructuredOperator,
+        solve: Callable[[np.ndarray], np.ndarray],
+        refinements: int = 1,
+    ) -> None:
+        super().__init__(original.dtype, original.shape[0])
+        self._original = original
+        self._solve = solve
+        self._refinements = refinements
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return self._block_product(v[:, None])[:, 0]
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        X = self._solve(V)
+        before = np.inf
+        for _ in range(self._refinements):
+            residual = V - self._original._block_product(X)
+            size = float(np.abs(residual).max(initial=0.0))
+            if not size < 0.5 * before:  # it is rounding by now
+                break
+            X = X + self._solve(residual)
+            before = size
+        return X
+
+    def inverse(self, damping: float = 0.0) -> StructuredOperator:
+        """The matrix itself.
+
+        Raises
+        ------
+        TypeError
+            With a damping, with which there is no such form.
+        """
+        if check_damping(damping):
+            raise TypeError(
+                "this inverse is known by its products only, and has no damped inverse. Use a "
+                "solver, or damp the matrix itself."
+            )
+        return self._original
+
+    def slogdet(self, damping: float = 0.0) -> SignedLogdet:
+        """Sign and logarithm of the determinant.
+
+        Raises
+        ------
+        TypeError
+            With a damping.
+        """
+        if check_damping(damping):
+            raise TypeError("the determinant is known without damping only.")
+        sign, logabsdet = self._original.slogdet()
+        return SignedLogdet(sign, -logabsdet)
+
+    def inertia(self) -> Inertia:
+        """That of the matrix."""
+        return self._original.inertia()
+
+    def _scaled(self, factor: float) -> StructuredOperator:
+        if factor == 0.0:
+            return DiagonalOperator(np.zeros(self.shape[0], dtype=self.dtype))
+        return self._original._scaled(1.0 / factor).inverse()
+
+    def __reduce__(self) -> Any:
+        return type(self._original).inverse, (self._original,)
