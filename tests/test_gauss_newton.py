@@ -773,3 +773,11 @@ def test_the_tangent_kernel_of_a_tree():
     K = ntk_operator(ensemble, ENSEMBLE, args=(ENSEMBLE_DATA,))
     assert error(K.to_dense(), J @ J.T) < 1e-12
     np.testing.assert_allclose(flat(K.value), flat(ensemble(ENSEMBLE, ENSEMBLE_DATA)), rtol=1e-14)
+
+
+def test_a_loss_that_is_concave_in_one_output_of_each_example_is_warned_of():
+    z = normal(90, 12, 2)
+    with pytest.warns(NotConvexWarning):
+        gauss_newton_operator(
+            lambda x: x * 1.0, lambda z: anp.sum(z[:, 0] ** 2) - 1e-3 * anp.sum(z[:, 1] ** 2), z
+        )

@@ -17,7 +17,15 @@ import pytest
 from cases import CASES, dense_hessian, normal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.sparse import coo_array, csc_array, csr_array, diags_array, eye_array
+from scipy.sparse import (
+    block_array,
+    coo_array,
+    csc_array,
+    csr_array,
+    diags_array,
+    eye_array,
+    kron,
+)
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from structures import STRUCTURES, orthonormal, outer_sum, path_laplacian, scattered, symmetric
 from tapes import error, linear_map, stages, tape_of
@@ -1215,8 +1223,10 @@ def test_sparse_matrices_of_operators():
     assert error(twin.to_dense(), expected) < 1e-14
     with pytest.raises(ValueError, match="max_nnz=5"):
         SparseOperator.from_operator(H, max_nnz=5)
-    for unknown in (Counting(expected), 2.0 * H, hessian_operator(energy, x).block([0], [0])):
-        with pytest.raises(TypeError, match=r"whose entries are not known, expected .* to_sparse"):
+    combined = SparseOperator.from_operator(2.0 * H + eye_array(9))
+    assert error(combined.to_dense(), 2.0 * expected + np.eye(9)) < 1e-14
+    for unknown in (Counting(expected), H + Counting(expected), H.block([0], [0])):
+        with pytest.raises(TypeError, match=r"known by its products only, expected .* to_sparse"):
             SparseOperator.from_operator(unknown)
 
 
@@ -1591,3 +1601,146 @@ def test_the_span_of_a_separable_function_is_exact(case):
 
 def test_there_are_separable_cases():
     assert len(SEPARABLE) > 15
+
+
+# Where digits are easily lost, and where a matrix is easily filled
+
+
+def spread(seed, n=30, rank=20):
+    """A diagonal over five orders of magnitude, with a part of low rank of the size of one."""
+    rng = np.random.default_rng(seed)
+    U, s = rng.standard_normal((n, rank)), rng.standard_normal(rank)
+    return LowRankOperator(U, s, np.logspace(0, -5, n) * rng.choice([-1.0, 1.0], n))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_inverse_of_low_rank_and_a_spread_diagonal(seed):
+    A = spread(seed)
+    dense = A.to_dense()
+    residual = np.abs(A.inverse().to_dense() @ dense - np.eye(len(dense))).max()
+    assert residual < 1e-14 * np.linalg.cond(dense) + 1e-11
+    assert error(A.inverse().inverse().to_dense(), dense) < 1e-12
+
+
+def test_what_is_positive_by_its_parts_is_never_singular():
+    U = normal(3, 500, 2)
+    d = np.logspace(-12, 0, 500)
+    A = LowRankOperator(U, np.ones(2), d)
+    capacitance = np.eye(2) + U.T @ (U / d[:, None])
+    expected = np.sum(np.log(d)) + np.linalg.slogdet(capacitance)[1]
+    assert A.logdet() == pytest.approx(expected, rel=1e-12)
+    assert tuple(A.inertia()) == (0, 0, 500)
+    alone = LowRankOperator(np.zeros((4, 1)), [0.0], [1.0, 1e-10, 1e-12, 1e-20])
+    assert alone.logdet() == pytest.approx(DiagonalOperator(alone.shift).logdet())
+
+
+def shifted_grid(m, shift):
+    """The five-point Laplacian, and its eigenvalues in closed form."""
+    second = diags_array([-np.ones(m - 1), 2.0 * np.ones(m), -np.ones(m - 1)], offsets=[-1, 0, 1])
+    grid = kron(eye_array(m), second) + kron(second, eye_array(m)) - shift * eye_array(m * m)
+    one = 2.0 - 2.0 * np.cos(np.arange(1, m + 1) * np.pi / (m + 1))
+    return csr_array(grid), np.add.outer(one, one).ravel() - shift
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.3, 3.3])
+def test_an_indefinite_grid(shift):
+    matrix, eigenvalues = shifted_grid(70, shift)
+    S = SparseOperator(matrix)
+    expected = (np.sum(eigenvalues < 0), 0, np.sum(eigenvalues > 0))
+    assert tuple(S.inertia()) == expected
+    assert S.slogdet().logabsdet == pytest.approx(np.sum(np.log(np.abs(eigenvalues))), rel=1e-10)
+    assert S.slogdet().sign == (-1.0) ** expected[0]
+    v = normal(1, len(eigenvalues))
+    assert error(S @ (S.inverse() @ v), v) < 1e-12
+    # Row pivoting in an ordering that is made for diagonal pivots would fill ten times as much.
+    factors = getattr(S._factorization, "_lu", None)
+    assert factors is None or factors.nnz < 60 * len(eigenvalues)
+
+
+def test_the_inertia_of_zero_blocks():
+    n = 3000
+    for first in (2.0, 0.0):
+        blocks = block_array([[first * eye_array(n), eye_array(n)], [eye_array(n), None]])
+        assert tuple(SparseOperator(blocks).inertia()) == (n, 0, n)
+
+
+def test_inertia_that_cannot_be_proven_says_how_to_count():
+    matrix, eigenvalues = shifted_grid(50, 0.0)
+    S = SparseOperator(matrix - eigenvalues[1234] * eye_array(2500))
+    with pytest.raises(ValueError, match="too near to a singular one"):
+        S.inertia()
+    below = (S - 1e-5 * eye_array(2500)).inertia().negative
+    assert below == np.sum(eigenvalues - eigenvalues[1234] < 1e-5)
+
+
+def test_a_damping_of_single_precision_factors():
+    rng = np.random.default_rng(0)
+    a, g = rng.standard_normal((2, 60, 200)).astype(np.float32)
+    K = KroneckerOperator([a.T @ a / 60, g.T @ g / 60])
+    damping = 1e-3 * float(K.eigenvalues.max())
+    v = normal(2, K.shape[0]).astype(np.float32)
+    assert error(K.inverse(damping) @ (K @ v + np.float32(damping) * v), v) < 1e-2
+
+
+def test_a_kronecker_product_is_as_regular_as_its_factors():
+    K = KroneckerOperator([np.diag([1.0, 1e-9]), np.diag([-1.0, 1e-9])])
+    assert tuple(K.slogdet()) == pytest.approx((1.0, 4 * np.log(1e-9)))
+    assert tuple(K.inertia()) == (2, 0, 2)
+
+
+def test_numbers_without_axes():
+    D = DiagonalOperator([1.0, 2.0])
+    for two in (np.array(2.0), np.float32(2.0), 2):
+        for A in (two * D, D * two):
+            assert type(A) is DiagonalOperator
+            np.testing.assert_array_equal(A.diagonal(), [2.0, 4.0])
+    np.testing.assert_array_equal((D / np.array(2.0)).diagonal(), [0.5, 1.0])
+    np.testing.assert_array_equal(D.inverse(np.array(1.0)).diagonal(), [0.5, 1 / 3])
+    with pytest.raises(ValueError, match="x is nan, expected a finite number"):
+        np.nan * D
+
+
+def test_operators_for_arrays():
+    A = np.array([[2.0, 1.0], [1.0, 2.0]])
+    D = DenseOperator(A)
+    K = KroneckerOperator([D, DiagonalOperator([1.0, 3.0])])
+    np.testing.assert_allclose(K.to_dense(), np.kron(A, np.diag([1.0, 3.0])))
+    np.testing.assert_array_equal(D.eigenvalues, np.linalg.eigvalsh(A))
+    with pytest.raises(
+        TypeError, match=r"expected an array. Use its to_dense\(\), or from_operator"
+    ):
+        DenseOperator(aslinearoperator(A))
+    parts = BlockDiagonalOperator.from_operator(
+        K, [slice(0, 2), np.array([False, False, 1, 1], bool)]
+    )
+    np.testing.assert_allclose(parts.blocks[1].to_dense(), 2.0 * np.diag([1.0, 3.0]))
+
+
+def test_a_matrix_is_read_and_not_multiplied():
+    matrix = csr_array(path_laplacian(2000))
+    np.testing.assert_array_equal(
+        DiagonalOperator.from_operator(matrix).diagonal(), matrix.diagonal()
+    )
+    np.testing.assert_array_equal(DenseOperator.from_operator(matrix).to_dense(), matrix.toarray())
+
+
+def test_tiny_numbers_are_symmetric():
+    L = LowRankOperator.from_operator(1e-200 * np.ones((50, 50)), 2, rng=0)
+    assert L.s[0] == pytest.approx(5e-199)
+
+
+@pytest.mark.parametrize(
+    "A",
+    [
+        DiagonalOperator([1.0, 0.0, 3.0]),
+        DenseOperator(np.diag([1.0, 2.0, 0.0])),
+        KroneckerOperator([np.diag([1.0, 0.0]), [[2.0, 1.0], [1.0, 2.0]], np.eye(2)]),
+        BlockDiagonalOperator([np.eye(2), DiagonalOperator([5.0, 6.0])], [[2, 0], [3, 1]]),
+        BlockDiagonalOperator([KroneckerOperator([np.eye(2), np.eye(1)]), [[3.0]]]),
+        2.0 * DiagonalOperator([1.0, 2.0]) + DenseOperator([[1.0, 2.0], [2.0, 1.0]]),
+    ],
+    ids=repr,
+)
+def test_structures_that_can_be_sparse(A):
+    np.testing.assert_array_equal(A.to_sparse().toarray(), A.to_dense())
+    np.testing.assert_array_equal(SparseOperator.from_operator(A).to_dense(), A.to_dense())

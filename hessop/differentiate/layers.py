@@ -209,16 +209,17 @@ def _parts_of_parameters(recording: Recording) -> dict[RecordedNode, np.ndarray]
 
 def _product(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
     """A product of a parameter and activations, as an einsum of the two."""
-    if node.fun is anp.einsum and (not isinstance(node.args[0], str) or len(node.args) != 3):
+    operands = _operands(node)
+    if len(operands) != 2:
         return None
-    labels = _LABELS[node.fun](node, np.ndim(_operand(node, 0)), np.ndim(_operand(node, 1)))
+    (i, first), (_, second) = operands
+    labels = _LABELS[node.fun](node, np.ndim(first), np.ndim(second))
     if labels is None:
         return None
     *of_operands, of_result = labels
-    first = 1 if node.fun is anp.einsum else 0
-    which = argnum - first
+    which = 0 if argnum == i else 1
+    activations = second if argnum == i else first
     of_part, of_activations = of_operands[which], of_operands[1 - which]
-    activations = _operand(node, 1 - which)
     inner = [a for a in of_part if a in of_activations and a not in of_result]
     outer = [a for a in of_part if a in of_result and a not in of_activations]
     rows = [a for a in of_activations if a in of_result and a not in of_part]
@@ -244,8 +245,14 @@ def _product(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | 
     return Layer(positions, argnum, part.reshape(width, -1), inputs, node, by_rows)
 
 
-def _operand(node: RecordedNode, which: int) -> Any:
-    return node.args[which + 1 if node.fun is anp.einsum else which]
+def _operands(node: RecordedNode) -> list[tuple[int, Any]]:
+    """The factors of a product, with their places among the arguments."""
+    places: Sequence[int] = (0, 1)
+    if node.fun is anp.einsum:
+        # Subscripts come first, in one string, or after each operand, in a list.
+        is_string = isinstance(node.args[0], str)
+        places = range(1, len(node.args)) if is_string else range(0, len(node.args) - 1, 2)
+    return [(i, node.args[i]) for i in places]
 
 
 def _bias(node: RecordedNode, argnum: int, positions: np.ndarray) -> Layer | None:
@@ -343,16 +350,15 @@ def _tensordot(node: RecordedNode, p: int, q: int) -> Labels:
 
 
 def _einsum(node: RecordedNode, p: int, q: int) -> Labels:
-    subscripts = node.args[0]
-    if "." in subscripts:
-        return None
-    operands, arrow, result = subscripts.replace(" ", "").partition("->")
+    operands, result, _ = anp.parse_einsum_input(*node.args)
     first, second = operands.split(",")
-    if not arrow:
-        result = "".join(sorted(a for a in set(first + second) if (first + second).count(a) == 1))
     if any(len(set(labels)) != len(labels) for labels in (first, second)):
         return None  # a diagonal
     return list(map(ord, first)), list(map(ord, second)), list(map(ord, result))
+
+
+def _outer(node: RecordedNode, p: int, q: int) -> Labels:
+    return _contracted(p, q, []) if p == q == 1 else None
 
 
 def _contracted(
@@ -368,6 +374,7 @@ def _contracted(
 _LABELS: dict[Any, Callable[[RecordedNode, int, int], Labels]] = {
     anp.dot: _dot,
     anp.inner: _inner,
+    anp.outer: _outer,
     anp.matmul: _matmul,
     anp.tensordot: _tensordot,
     anp.einsum: _einsum,

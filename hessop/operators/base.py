@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from hessop._progress import progress_bar
@@ -14,7 +14,7 @@ from hessop.operators.checks import indices
 from hessop.operators.contract import ContractOperator
 from hessop.params import Layout
 
-__all__ = ["BaseOperator", "CombinedOperator", "SubmatrixOperator"]
+__all__ = ["BaseOperator", "CombinedOperator", "SubmatrixOperator", "is_real_number", "sparse_of"]
 
 # Columns of an identity matrix multiplied at once where a whole matrix is asked for.
 _BLOCK_COLUMNS = 64
@@ -29,18 +29,18 @@ class BaseOperator(ContractOperator):
     # --- algebra ----------------------------------------------------------------------------------
 
     def __mul__(self, x: Any) -> Any:
-        return self._times(float(x)) if _is_real_number(x) else super().__mul__(x)
+        return self._times(float(x)) if is_real_number(x) else super().__mul__(x)
 
     def __rmul__(self, x: Any) -> Any:
-        return self._times(float(x)) if _is_real_number(x) else super().__rmul__(x)
+        return self._times(float(x)) if is_real_number(x) else super().__rmul__(x)
 
     def dot(self, x: Any) -> Any:
         """``A @ x`` with a vector, a block of columns, an operator or a number."""
-        return self._times(float(x)) if _is_real_number(x) else super().dot(x)
+        return self._times(float(x)) if is_real_number(x) else super().dot(x)
 
     def __truediv__(self, x: Any) -> Any:
         one: Any = 1.0
-        return self * (one / x) if np.isscalar(x) else super().__truediv__(x)
+        return self * (one / x) if np.ndim(x) == 0 else super().__truediv__(x)
 
     def __neg__(self) -> LinearOperator:
         return self._times(-1.0)
@@ -62,6 +62,12 @@ class BaseOperator(ContractOperator):
         return x + -self
 
     def _times(self, factor: float) -> BaseOperator:
+        """A multiple of the operator."""
+        if not np.isfinite(factor):
+            raise ValueError(f"{self.symbol} * x: x is {factor}, expected a finite number.")
+        return self._multiple(factor)
+
+    def _multiple(self, factor: float) -> BaseOperator:
         return CombinedOperator([(factor, self)])
 
     def _sum(self, first: LinearOperator, second: LinearOperator) -> LinearOperator:
@@ -250,12 +256,44 @@ class CombinedOperator(BaseOperator):
             for _, term in self.terms
         )
 
+    def to_sparse(self) -> csr_array:
+        """The whole matrix, where every term has a sparse one.
+
+        Raises
+        ------
+        TypeError
+            When a term is known by products only.
+        """
+        total = csr_array(self.shape, dtype=self.dtype)
+        for factor, term in self.terms:
+            total = total + self.dtype.type(factor) * sparse_of(term)
+        return total
+
     def _facts(self) -> tuple[str, ...]:
         terms = (f"{factor:.3g} {type(term).__name__}" for factor, term in self.terms)
         return (" + ".join(terms),)
 
     def __reduce__(self) -> Any:
         return CombinedOperator, (self.terms,)
+
+
+def sparse_of(operator: LinearOperator) -> csr_array:
+    """The sparse matrix of an operator whose entries are known.
+
+    Raises
+    ------
+    TypeError
+        When it is known by products only.
+    """
+    if isinstance(operator, BaseOperator) and hasattr(operator, "to_sparse"):
+        return operator.to_sparse()
+    matrix = getattr(operator, "A", None)
+    if matrix is None:
+        raise TypeError(
+            f"a {type(operator).__name__} is known by its products only, expected an operator with "
+            "to_sparse, or of a matrix. Use csr_array(A @ np.eye(n)) where it is small."
+        )
+    return csr_array(matrix)
 
 
 def _has_entries(operator: LinearOperator) -> bool:
@@ -273,8 +311,9 @@ def _is_symmetric(operator: LinearOperator) -> bool:
     return different.nnz == 0 if issparse(matrix) else not np.any(different)
 
 
-def _is_real_number(x: Any) -> bool:
-    return bool(np.isscalar(x)) and not isinstance(x, str | bytes) and bool(np.isrealobj(x))
+def is_real_number(x: Any) -> bool:
+    """Whether x is a real number, or an array of no axes that holds one."""
+    return np.ndim(x) == 0 and np.asarray(x).dtype.kind in "biuf"
 
 
 class SubmatrixOperator(BaseOperator):

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import block_diag, csr_array
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NoProgramError
 from hessop._progress import progress_bar
-from hessop.operators.base import BaseOperator
+from hessop.operators.base import BaseOperator, sparse_of
+from hessop.operators.checks import indices
 from hessop.operators.dense import DenseOperator
 from hessop.operators.diagonal import DiagonalOperator
 from hessop.operators.kronecker import KroneckerOperator
@@ -42,8 +44,8 @@ class BlockDiagonalOperator(StructuredOperator):
         Square and symmetric. An operator without an `inverse` of its own, such as a
         `HessianOperator`, can be a block, but has then to be inverted by a solver.
     partition : sequence of array_like of int, optional
-        For each block the rows and columns that it takes: every index from 0 to n - 1 once. By
-        default they follow one another.
+        For each block the rows and columns that it takes, as indices, a slice or a mask: all from 0
+        to n - 1 once. By default they follow one another.
     names : sequence of str, optional
         What each block is called.
 
@@ -254,6 +256,18 @@ class BlockDiagonalOperator(StructuredOperator):
             result[np.ix_(part, part)] = block.to_dense(symmetrize=symmetrize, progress=progress)
         return result
 
+    def to_sparse(self) -> csr_array:
+        """The matrix, where each block is one that can be sparse, or is dense.
+
+        Raises
+        ------
+        TypeError
+            When a block is known by products only.
+        """
+        order = np.argsort(np.concatenate(self._partition))
+        blocks = block_diag([sparse_of(block) for block in self.blocks], format="csr")
+        return csr_array(blocks[order][:, order])
+
     def _scaled(self, factor: float) -> BlockDiagonalOperator:
         return self._with([factor * block for block in self.blocks])
 
@@ -289,7 +303,12 @@ class BlockDiagonalOperator(StructuredOperator):
 
 
 def _as_partition(partition: Sequence[Any], n: int) -> tuple[np.ndarray, ...]:
-    parts = tuple(np.atleast_1d(np.asarray(part)) for part in partition)
+    parts = tuple(
+        indices(part, n, "partition")
+        if isinstance(part, slice) or np.asarray(part).dtype == bool
+        else np.atleast_1d(np.asarray(part))
+        for part in partition
+    )
     if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in parts):
         raise ValueError("partition: expected vectors of whole numbers, one for each block.")
     if not parts or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(n)):

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.linalg
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.structured import (
@@ -71,6 +72,11 @@ class DenseOperator(StructuredOperator):
         w.flags.writeable = Q.flags.writeable = False  # they are shared
         return w, Q
 
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """All eigenvalues, ascending, shape (n,): a fresh copy."""
+        return self.eigh[0].copy()
+
     def _product(self, v: np.ndarray) -> np.ndarray:
         product: np.ndarray = self._matrix @ v
         return product
@@ -115,6 +121,10 @@ class DenseOperator(StructuredOperator):
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The matrix, shape (n, n): a fresh copy."""
         return self._matrix.copy()
+
+    def to_sparse(self) -> csr_array:
+        """The entries that are not zero."""
+        return csr_array(self._matrix)
 
     def _scaled(self, factor: float) -> DenseOperator:
         return DenseOperator(self.dtype.type(factor) * self._matrix)

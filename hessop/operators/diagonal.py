@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._progress import progress_bar
@@ -23,8 +24,8 @@ from hessop.operators.structured import (
 
 __all__ = ["DiagonalOperator", "real_vector"]
 
-# Probes that are multiplied at once.
-_TOGETHER = 64
+# Probes that are multiplied at once, and the most entries that they have.
+_TOGETHER, _MOST_ENTRIES = 64, 4_000_000
 
 
 class DiagonalOperator(StructuredOperator):
@@ -115,14 +116,15 @@ class DiagonalOperator(StructuredOperator):
             return cls(operator.diagonal(progress=progress))
         if method != "probing":
             raise ValueError(f"method is {method!r}, expected 'exact' or 'probing'.")
-        if num_probes < 2:
-            raise ValueError(f"num_probes is {num_probes}, expected at least 2.")
+        if not isinstance(num_probes, int | np.integer) or num_probes < 2:
+            raise ValueError(f"num_probes is {num_probes}, expected at least 2, a whole number.")
         rng = np.random.default_rng(rng)
         n = operator.shape[0]
         total, squares = np.zeros((2, n))
         with progress_bar(progress, num_probes, desc="diagonal", unit="product") as bar:
-            for start in range(0, num_probes, _TOGETHER):
-                count = min(_TOGETHER, num_probes - start)
+            together = max(1, min(_TOGETHER, _MOST_ENTRIES // n))
+            for start in range(0, num_probes, together):
+                count = min(together, num_probes - start)
                 Z = rng.choice([-1.0, 1.0], (n, count)).astype(operator.dtype)
                 samples = Z * operator.matmat(Z)
                 total += samples.sum(axis=1)
@@ -187,6 +189,10 @@ class DiagonalOperator(StructuredOperator):
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, shape (n, n)."""
         return np.diag(self._d)
+
+    def to_sparse(self) -> csr_array:
+        """The matrix, with n entries."""
+        return csr_array(diags_array(self._d))
 
     def _as_diagonal(self) -> np.ndarray:
         return self._d

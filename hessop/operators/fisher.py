@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -30,6 +30,9 @@ from hessop.operators.scores import (
 from hessop.params import as_args, read_tree
 
 __all__ = ["FisherOperator", "fisher_operator"]
+
+# Rows that are multiplied at once.
+_TOGETHER = 64
 
 
 class FisherOperator(CurvatureOperator):
@@ -157,13 +160,13 @@ class FisherOperator(CurvatureOperator):
         rows = gradient_rows(self._model.recording, scores, self._examples)
         if rows is not None:
             return rows.reshape(-1, self.shape[0])
-        return self._by_products(scores, progress)
+        return np.concatenate([*self._by_products(scores, progress)])
 
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The exact diagonal, shape (n,).
 
-        From the activations and the cotangents of the layers, as `gradients`, where each parameter
-        enters one; else by a product with each unit vector.
+        From the activations and the cotangents of the layers, as `gradients`; or by a product for
+        each example and root, or with each unit vector, whichever are fewer.
 
         Parameters
         ----------
@@ -175,21 +178,30 @@ class FisherOperator(CurvatureOperator):
         except NotImplementedError:  # a likelihood without roots: products do without them
             return super().diagonal(progress=progress)
         found = sums_of_squares(self._model.recording, scores, self._examples)
-        return super().diagonal(progress=progress) if found is None else found
+        if found is not None:
+            return found
+        if len(scores) * self._examples >= self.shape[0]:
+            return super().diagonal(progress=progress)
+        total = np.zeros(self.shape[0], dtype=self.dtype)
+        for rows in self._by_products(scores, progress):
+            total += np.sum(rows**2, axis=0)
+        return total
 
-    def _by_products(self, scores: np.ndarray, progress: bool) -> np.ndarray:
+    def _by_products(self, scores: np.ndarray, progress: bool) -> Iterator[np.ndarray]:
+        """The rows of `gradients`, in pieces, by products with the adjoint of the Jacobian."""
         pull_back = jacobian_adjoint_product(self._model.recording)
         products = Products(lambda: pull_back, name=f"the adjoint Jacobian of {self._name}")
         split = scores.reshape(len(scores), self._examples, -1)
-        rows = np.empty((*split.shape[:2], self.shape[0]), dtype=self.dtype)
-        with progress_bar(progress, len(scores), desc="gradients", unit="score") as bar:
-            for score, of_one in zip(split, rows, strict=True):
-                seeds = np.zeros((self._examples, *score.shape), dtype=self.dtype)
-                seeds[np.arange(self._examples), np.arange(self._examples)] = score
-                of_one[...] = products.block(seeds.reshape(self._examples, -1).T).T
-                if bar is not None:
-                    bar.update()
-        return rows.reshape(-1, self.shape[0])
+        total = len(scores) * self._examples
+        with progress_bar(progress, total, desc="gradients", unit="product") as bar:
+            for score in split:
+                for start in range(0, self._examples, _TOGETHER):
+                    some = np.arange(start, min(start + _TOGETHER, self._examples))
+                    seeds = np.zeros((some.size, *score.shape), dtype=self.dtype)
+                    seeds[np.arange(some.size), some] = score[some]
+                    yield products.block(seeds.reshape(some.size, -1).T).T
+                    if bar is not None:
+                        bar.update(some.size)
 
     def _facts(self) -> tuple[str, ...]:
         return (self.kind, *super()._facts())

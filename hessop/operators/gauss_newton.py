@@ -137,8 +137,8 @@ def gauss_newton_operator(
     -----
     NotConvexWarning
         When a direction in the outputs was found along which the loss is concave, by its Hessian
-        and by its values. A random one is tried, and then its part in that example, or in that leaf
-        of a tree, for which it looks worst.
+        and by its values. A random one is tried, and then its part in that example, that place of
+        the last axis, or that leaf of a tree, for which it looks worst.
 
     Notes
     -----
@@ -185,11 +185,12 @@ def _warn_of_concavity(
     u = np.random.default_rng(_SEED).standard_normal(z.size).astype(z.dtype)
     product = hessian(u)
     curvature = float(u @ product)
-    if curvature >= 0.0:
-        groups = _groups(outputs)
-        of_groups = np.bincount(groups, u * product)
-        u = np.where(groups == np.argmin(of_groups), u, 0.0).astype(z.dtype)
-        curvature = float(u @ hessian(u))
+    whole = u
+    for groups in _groups(outputs):
+        if curvature >= 0.0:
+            of_groups = np.bincount(groups, whole * product)
+            u = np.where(groups == np.argmin(of_groups), whole, 0.0).astype(z.dtype)
+            curvature = float(u @ hessian(u))
     if curvature < 0.0 and _bends_down(lambda z: loss(outputs.unflatten(z)), z, u):
         warn_user(
             f"{name} is not convex: its curvature along a direction in the outputs is "
@@ -199,16 +200,18 @@ def _warn_of_concavity(
         )
 
 
-def _groups(outputs: Layout) -> np.ndarray:
-    """Numbers of the groups of outputs in which a loss is most often a sum: examples, or leaves.
+def _groups(outputs: Layout) -> list[np.ndarray]:
+    """Numbers of groups of outputs in which a loss is most often a sum.
 
-    The Hessian is then made of blocks, and each has a curvature along its own part of a vector.
+    They are examples, and what lies at one place of the last axis; or leaves. The Hessian is then
+    made of blocks, and each has a curvature along its own part of a vector.
     """
-    if outputs.is_array and outputs.shapes[0]:
-        examples = outputs.shapes[0][0]
-        return np.repeat(np.arange(examples), outputs.size // examples)
+    shape = outputs.shapes[0]
+    if outputs.is_array and shape:
+        places = np.arange(outputs.size)
+        return [places // (outputs.size // shape[0]), places % shape[-1]]
     sizes = np.diff(outputs.offsets)
-    return np.repeat(np.arange(len(sizes)), sizes)
+    return [np.repeat(np.arange(len(sizes)), sizes)]
 
 
 def _bends_down(loss: Callable[[np.ndarray], Any], z: np.ndarray, u: np.ndarray) -> bool:

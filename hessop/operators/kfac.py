@@ -41,8 +41,8 @@ def kfac_operator(
     ``tensordot`` or ``einsum``; they may be sliced, reshaped or transposed before. A bias that is
     added to the product, and to nothing else, shares its block. With a the activations that come
     in, one of which stands for the bias, and g the gradients in what goes out, a block is
-    ``A ⊗ G``, where A is the mean of ``a aᵀ`` over rows and G the sum of ``g gᵀ``. It is exact for
-    a single example, and for a linear model with squared error.
+    ``A ⊗ G``, where A is the mean of ``a aᵀ`` over rows and G the sum of ``g gᵀ``. A block is exact
+    for a single example on which its layer acts once, and for a linear model with squared error.
 
     Parameters
     ----------
@@ -156,7 +156,8 @@ def _kronecker_blocks(
 
 
 def _not_layers(elsewhere: Sequence[Elsewhere], layout: Layout, name: str) -> str:
-    which = "; ".join(f"{_parameters(one.positions, layout)} {one.reason}" for one in elsewhere)
+    named = (f"{_parameters(one.positions, layout)} {one.reason}" for one in elsewhere)
+    which = "; ".join(dict.fromkeys(named))
     return (
         f"{name} is not made of layers alone: {which}. Expected every parameter once, in a product "
         "with activations or added to one. Use other='diagonal' to give these a diagonal block."

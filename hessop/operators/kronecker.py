@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import csr_array, kron
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.dense import DenseOperator
@@ -199,11 +200,25 @@ class KroneckerOperator(StructuredOperator):
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``F₁ ⊗ F₂ ⊗ ... + damping I``."""
-        return signed_logdet(self.eigenvalues, check_damping(damping))
+        if check_damping(damping):
+            return self.eigen().slogdet(damping)
+        sign, logabsdet = 1.0, 0.0
+        for factor in self._factors:
+            own, copies = factor.slogdet(), self.shape[0] // factor.shape[0]
+            sign *= own.sign**copies
+            logabsdet += copies * own.logabsdet
+        return SignedLogdet(sign, logabsdet)
 
     def inertia(self) -> Inertia:
-        """The number of negative, zero and positive eigenvalues, up to rounding."""
-        return inertia_of(self.eigenvalues)
+        """The number of negative, zero and positive eigenvalues: of products of the factors'."""
+        negative, positive = 0, 1
+        for factor in self._factors:
+            own = factor.inertia()
+            negative, positive = (
+                negative * own.positive + positive * own.negative,
+                negative * own.negative + positive * own.positive,
+            )
+        return Inertia(negative, self.shape[0] - negative - positive, positive)
 
     def sqrt(self) -> StructuredOperator:
         """The positive semidefinite root: the Kronecker product of those of the factors."""
@@ -222,6 +237,10 @@ class KroneckerOperator(StructuredOperator):
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, shape (n, n)."""
         return reduce(np.kron, self._matrices, np.ones((1, 1), dtype=self.dtype))
+
+    def to_sparse(self) -> csr_array:
+        """The entries that are not zero."""
+        return csr_array(reduce(lambda a, b: kron(a, b, format="csr"), self._matrices, [[1.0]]))
 
     def _scaled(self, factor: float) -> KroneckerOperator:
         first, *rest = self._matrices
@@ -266,6 +285,11 @@ class KroneckerEigenOperator(StructuredOperator):
         """w, shape (n,): a fresh copy."""
         return self._eigenvalues.copy()
 
+    @property
+    def _decomposed(self) -> int:
+        """The size of the decompositions: their rounding is that of the eigenvalues."""
+        return sum(len(Q) for Q in self._vectors)
+
     def _with(self, eigenvalues: np.ndarray) -> KroneckerEigenOperator:
         return KroneckerEigenOperator(self._vectors, eigenvalues)
 
@@ -284,16 +308,16 @@ class KroneckerEigenOperator(StructuredOperator):
         numpy.linalg.LinAlgError
             When an eigenvalue is zero up to rounding, with the damping added.
         """
-        what = "the Kronecker product"
-        return self._with(inverted(self._eigenvalues, check_damping(damping), what))
+        what, count = "the Kronecker product", self._decomposed
+        return self._with(inverted(self._eigenvalues, check_damping(damping), what, count=count))
 
     def slogdet(self, damping: float = 0.0) -> SignedLogdet:
         """Sign and logarithm of the determinant of ``A + damping I``."""
-        return signed_logdet(self._eigenvalues, check_damping(damping))
+        return signed_logdet(self._eigenvalues, check_damping(damping), count=self._decomposed)
 
     def inertia(self) -> Inertia:
         """The number of negative, zero and positive eigenvalues, up to rounding."""
-        return inertia_of(self._eigenvalues)
+        return inertia_of(self._eigenvalues, count=self._decomposed)
 
     def sqrt(self) -> KroneckerEigenOperator:
         """The positive semidefinite root."""

@@ -51,15 +51,18 @@ def sums_of_squares(recording: Recording, scores: np.ndarray, examples: int) -> 
     Returns
     -------
     ndarray, shape (n,), or None
-        None also where a parameter enters more than once.
     """
     found = _layers(recording, examples)
     if found is None:
         return None
     total = np.zeros(recording.layout.size, dtype=recording.layout.dtype)
     positions = np.concatenate([layer.positions.ravel() for layer in found])
-    if np.unique(positions).size < positions.size:
-        return None
+    if np.unique(positions).size < positions.size:  # what enters twice is added up before
+        for score in scores:
+            rows = gradient_rows(recording, score[None], examples)
+            assert rows is not None
+            total += np.sum(rows[0] ** 2, axis=0)
+        return total
     for _, layer, a, g in _by_examples(recording, found, scores, examples):
         if a.shape[1] == 1:  # the square of an outer product is that of the squares
             squares = (a[:, 0] ** 2).T @ g[:, 0] ** 2

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 
+from hessop.operators.base import sparse_of
 from hessop.operators.factorizations import Factorization, factorize
 from hessop.operators.inverses import InverseOperator
 from hessop.operators.recorded import RecordedOperator
@@ -62,33 +63,25 @@ class SparseOperator(StructuredOperator):
 
     @classmethod
     def from_operator(cls, A: Any, *, max_nnz: int | None = None) -> Self:
-        """The exact sparse matrix of a recorded operator, by one run of its program.
+        """The exact sparse matrix of an operator; for a recorded one, by one run of its program.
 
         Parameters
         ----------
-        A : operator with `to_sparse`, such as a HessianOperator, or a matrix
+        A : operator with `to_sparse`, such as a HessianOperator or a sum of them, or a matrix
         max_nnz : int, optional
-            The most nonzeros allowed: see `HessianOperator.to_sparse`.
+            The most nonzeros allowed of a recorded operator: see `HessianOperator.to_sparse`.
 
         Raises
         ------
         TypeError
-            When A has no program.
+            When A, or a part of it, is known by products only.
         ValueError
             When it is not sparse enough.
         """
-        if isinstance(A, cls):
-            return cls(A._matrix)
         if isinstance(A, RecordedOperator):
             as_symmetric(A)
             return cls(A.to_sparse(max_nnz=max_nnz))
-        if isinstance(A, LinearOperator) and not issparse(getattr(A, "A", None)):
-            raise TypeError(
-                f"A is a {type(A).__name__}, whose entries are not known, expected an operator "
-                "with to_sparse, or a sparse matrix. Use another structure, or "
-                "SparseOperator(A @ np.eye(n))."
-            )
-        return cls(getattr(A, "A", A))
+        return cls(sparse_of(A) if isinstance(A, LinearOperator) else A)
 
     @property
     def nnz(self) -> int:

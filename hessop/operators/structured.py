@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from hessop.operators.base import BaseOperator
+from hessop.operators.base import BaseOperator, is_real_number
 
 __all__ = [
     "ForeignOperator",
@@ -124,7 +124,7 @@ class StructuredOperator(BaseOperator):
             )
         return logabsdet
 
-    def _times(self, factor: float) -> BaseOperator:
+    def _multiple(self, factor: float) -> BaseOperator:
         return self._scaled(factor)
 
     def _sum(self, first: LinearOperator, second: LinearOperator) -> LinearOperator:
@@ -172,6 +172,21 @@ class ForeignOperator(BaseOperator):
     def _block_product(self, V: np.ndarray) -> np.ndarray:
         return np.array(self.operator.matmat(V), dtype=self.dtype)
 
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The diagonal, shape (n,): read off where it is the operator of a matrix."""
+        matrix: Any = getattr(self.operator, "A", None)
+        if matrix is None:
+            return super().diagonal(progress=progress)
+        return np.array(matrix.diagonal(), dtype=self.dtype)
+
+    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
+        """The whole matrix, shape (n, n): a copy where it is the operator of a matrix."""
+        matrix: Any = getattr(self.operator, "A", None)
+        if matrix is None:
+            return super().to_dense(symmetrize=symmetrize, progress=progress)
+        dense = np.array(matrix.toarray() if issparse(matrix) else matrix, dtype=self.dtype)
+        return (dense + dense.T) / 2 if symmetrize else dense
+
     def __reduce__(self) -> Any:
         return ForeignOperator, (self.operator,)
 
@@ -205,8 +220,9 @@ def as_symmetric(A: Any) -> BaseOperator:
         u, v = np.random.default_rng(0).standard_normal((2, operator.shape[0]))
         u, v = u.astype(operator.dtype), v.astype(operator.dtype)
         Au, Av = operator @ u, operator @ v
-        scale = np.linalg.norm(Au) * np.linalg.norm(v) + np.linalg.norm(Av) * np.linalg.norm(u)
-        asymmetric = abs(v @ Au - u @ Av) > np.finfo(operator.dtype).eps ** 0.5 * scale
+        size = max(np.abs(Au).max(), np.abs(Av).max()) or 1.0  # their squares may underflow
+        difference = abs(v @ (Au / size) - u @ (Av / size))
+        asymmetric = difference > np.finfo(operator.dtype).eps ** 0.5 * operator.shape[0]
     if asymmetric:
         raise ValueError("A is not symmetric, which the structures of hessop are. Use A.T @ A.")
     return operator
@@ -214,14 +230,13 @@ def as_symmetric(A: Any) -> BaseOperator:
 
 def check_damping(damping: Any) -> float:
     """A damping as a float: a real finite number."""
-    is_number = np.isscalar(damping) and not isinstance(damping, str | bytes)
-    if not is_number or not np.isrealobj(damping) or not np.isfinite(damping):
+    if not is_real_number(damping) or not np.isfinite(damping):
         raise ValueError(f"damping is {damping!r}, expected a finite real number.")
     return float(np.asarray(damping))
 
 
 def inverted(
-    eigenvalues: np.ndarray, damping: float, what: str, *, scale: float = 0.0
+    eigenvalues: np.ndarray, damping: float, what: str, *, scale: float = 0.0, count: int = 0
 ) -> np.ndarray:
     """``1 / (eigenvalues + damping)``, or a LinAlgError when one of these sums is zero.
 
@@ -234,8 +249,10 @@ def inverted(
         How the error calls the matrix.
     scale : float
         The size of what the eigenvalues were computed from, where that is larger than they are.
+    count : int
+        The size of the decomposition that they come from, where that is another than theirs.
     """
-    damped, rounding = _damped(eigenvalues, damping, scale)
+    damped, rounding = _damped(eigenvalues, damping, scale, count)
     if (np.abs(damped) <= rounding).any():
         raise refuse_singular(what, damping)
     inverse: np.ndarray = 1.0 / damped
@@ -252,10 +269,10 @@ def roots(eigenvalues: np.ndarray, what: str) -> np.ndarray:
 
 
 def signed_logdet(
-    eigenvalues: np.ndarray, damping: float = 0.0, *, scale: float = 0.0
+    eigenvalues: np.ndarray, damping: float = 0.0, *, scale: float = 0.0, count: int = 0
 ) -> SignedLogdet:
     """The determinant of a matrix with these eigenvalues, damped; see `inverted`."""
-    damped, rounding = _damped(eigenvalues, damping, scale)
+    damped, rounding = _damped(eigenvalues, damping, scale, count)
     return exact_logdet(np.where(np.abs(damped) <= rounding, 0.0, damped))
 
 
@@ -267,20 +284,22 @@ def exact_logdet(factors: np.ndarray) -> SignedLogdet:
     return SignedLogdet(sign, float(np.sum(np.log(np.abs(factors)))))
 
 
-def inertia_of(eigenvalues: np.ndarray, *, scale: float = 0.0) -> Inertia:
+def inertia_of(eigenvalues: np.ndarray, *, scale: float = 0.0, count: int = 0) -> Inertia:
     """Signs of eigenvalues, counted; see `inverted`."""
-    _, rounding = _damped(eigenvalues, 0.0, scale)
+    _, rounding = _damped(eigenvalues, 0.0, scale, count)
     negative = int(np.count_nonzero(eigenvalues < -rounding))
     positive = int(np.count_nonzero(eigenvalues > rounding))
     return Inertia(negative, eigenvalues.size - negative - positive, positive)
 
 
-def _damped(eigenvalues: np.ndarray, damping: float, scale: float) -> tuple[np.ndarray, float]:
+def _damped(
+    eigenvalues: np.ndarray, damping: float, scale: float, count: int = 0
+) -> tuple[np.ndarray, float]:
     """Damped eigenvalues, and what they may be wrong by."""
     damped = eigenvalues + np.asarray(damping, dtype=eigenvalues.dtype)
     largest = max(scale, abs(damping), float(np.abs(eigenvalues).max()))
     eps = float(np.finfo(eigenvalues.dtype).eps)
-    return damped, 10.0 * math.sqrt(eigenvalues.size) * eps * largest
+    return damped, 10.0 * math.sqrt(count or eigenvalues.size) * eps * largest
 
 
 def refuse_singular(what: str, damping: float) -> np.linalg.LinAlgError:
@@ -305,6 +324,13 @@ def symmetric_array(matrix: Any, what: str) -> np.ndarray:
     TypeError, ValueError
         When it is not one.
     """
+    if isinstance(matrix, StructuredOperator):
+        matrix = matrix.to_dense()
+    if isinstance(matrix, LinearOperator):
+        raise TypeError(
+            f"{what} is a {type(matrix).__name__}, expected an array. Use its to_dense(), or "
+            "from_operator."
+        )
     array = np.array(matrix.toarray() if issparse(matrix) else matrix)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{what} has dtype {array.dtype}, expected real numbers.")
