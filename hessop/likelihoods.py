@@ -41,6 +41,11 @@ class Likelihood:
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            When the targets have another shape, or are not possible: see `check`.
         """
         raise self._missing("nll")
 
@@ -65,18 +70,26 @@ class Likelihood:
         """
         raise self._missing("fisher_roots")
 
-    def check_outputs(self, outputs: np.ndarray) -> None:
+    def check_outputs(self, outputs: Any) -> None:
         """Raise a ValueError when the distribution is not that of such outputs."""
 
-    def check(self, outputs: np.ndarray, observed: Any) -> np.ndarray:
+    def target_shapes(self, outputs: Any) -> tuple[tuple[int, ...], ...]:
+        """The shapes that targets may have: that of the outputs, or one number an observation."""
+        return outputs.shape, outputs.shape[: outputs.ndim - self.event_dims]
+
+    def _way_out(self, targets: np.ndarray, outputs: Any) -> str:
+        return "Reshape one of them."
+
+    def check(self, outputs: Any, observed: Any) -> np.ndarray:
         """The targets as an array, or a ValueError that says what is wrong with them."""
         targets: np.ndarray = np.asarray(observed)
-        expected = outputs.shape[: outputs.ndim - self.event_dims]
+        expected = self.target_shapes(outputs)
         name = type(self).__name__
-        if targets.shape != expected:
+        if targets.shape not in expected:
             raise ValueError(
-                f"{name}: targets have shape {targets.shape}, expected {expected} for outputs of "
-                f"shape {outputs.shape}. Reshape one of them."
+                f"{name}: targets have shape {targets.shape}, expected "
+                f"{' or '.join(map(str, dict.fromkeys(expected)))} for outputs of "
+                f"shape {outputs.shape}. {self._way_out(targets, outputs)}"
             )
         if targets.dtype.kind not in "biuf" or not np.isfinite(targets).all():
             raise ValueError(f"{name}: targets are not finite real numbers. Remove what is not.")
@@ -89,7 +102,7 @@ class Likelihood:
 
     _allowed = ""
 
-    def _allows(self, targets: np.ndarray, outputs: np.ndarray) -> bool:
+    def _allows(self, targets: np.ndarray, outputs: Any) -> bool:
         return True
 
     def __repr__(self) -> str:
@@ -137,7 +150,7 @@ class Gaussian(_Separable):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ (y - o)² / 2 scale² + log(2π scale²) / 2``."""
-        scale = self._scale(outputs)
+        targets, scale = self.check(outputs, targets), self._scale(outputs)
         z = (outputs - targets) / scale
         return anp.sum(0.5 * z**2 + 0.5 * np.log(2.0 * np.pi * scale**2))
 
@@ -145,7 +158,7 @@ class Gaussian(_Separable):
         """See `Likelihood.sample`."""
         return rng.normal(outputs, self._scale(outputs))
 
-    def check_outputs(self, outputs: np.ndarray) -> None:
+    def check_outputs(self, outputs: Any) -> None:
         """See `Likelihood.check_outputs`."""
         self._scale(outputs)
 
@@ -172,6 +185,7 @@ class Bernoulli(_Separable):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ log(1 + exp o) - y o``."""
+        targets = self.check(outputs, targets)
         return anp.sum(anp.logaddexp(0.0, outputs) - targets * outputs)
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -182,7 +196,7 @@ class Bernoulli(_Separable):
     def _variance(self, outputs: np.ndarray) -> Any:
         return expit(outputs) * expit(-outputs)
 
-    def _allows(self, targets: np.ndarray, outputs: np.ndarray) -> bool:
+    def _allows(self, targets: np.ndarray, outputs: Any) -> bool:
         return bool(((targets >= 0) & (targets <= 1)).all())
 
 
@@ -193,6 +207,7 @@ class Poisson(_Separable):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ exp o - y o + log y!``."""
+        targets = self.check(outputs, targets)
         return anp.sum(anp.exp(outputs) - targets * outputs + gammaln(targets + 1.0))
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -203,7 +218,7 @@ class Poisson(_Separable):
     def _variance(self, outputs: np.ndarray) -> Any:
         return np.exp(outputs)
 
-    def _allows(self, targets: np.ndarray, outputs: np.ndarray) -> bool:
+    def _allows(self, targets: np.ndarray, outputs: Any) -> bool:
         return bool(((targets >= 0) & (targets == np.round(targets))).all())
 
 
@@ -215,7 +230,7 @@ class Categorical(Likelihood):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ logsumexp(o) - o[y]``."""
-        chosen = np.asarray(targets)[..., None] == np.arange(outputs.shape[-1])
+        chosen = self.check(outputs, targets)[..., None] == np.arange(outputs.shape[-1])
         return anp.sum(logsumexp(outputs, axis=-1)) - anp.sum(outputs * chosen)
 
     def sample(self, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -236,17 +251,31 @@ class Categorical(Likelihood):
         roots = np.sqrt(p)[..., None, :] * (classes - p[..., :, None])  # (..., entry, root)
         return np.moveaxis(roots, -1, 0)
 
-    def check_outputs(self, outputs: np.ndarray) -> None:
+    def check_outputs(self, outputs: Any) -> None:
         """See `Likelihood.check_outputs`."""
-        if outputs.ndim == 0:
-            raise ValueError("Categorical: there is one output, expected one for each class.")
+        if outputs.ndim < 2 or outputs.shape[-1] < 2:
+            raise ValueError(
+                f"Categorical: outputs have shape {outputs.shape}, expected examples along the "
+                "first axis and at least two classes along the last. For two classes and one "
+                "logit use Bernoulli; for a single example add an axis, as outputs[None]."
+            )
 
-    def check(self, outputs: np.ndarray, observed: Any) -> np.ndarray:
+    def target_shapes(self, outputs: Any) -> tuple[tuple[int, ...], ...]:
+        """See `Likelihood.target_shapes`: the classes are numbers."""
+        return (outputs.shape[:-1],)
+
+    def _way_out(self, targets: np.ndarray, outputs: Any) -> str:
+        if targets.shape == outputs.shape:
+            return "Give the numbers of the classes: targets.argmax(axis=-1)."
+        return super()._way_out(targets, outputs)
+
+    def check(self, outputs: Any, observed: Any) -> np.ndarray:
         """See `Likelihood.check`."""
-        self.check_outputs(outputs)
+        if outputs.ndim == 0:
+            self.check_outputs(outputs)
         return super().check(outputs, observed).astype(int)
 
-    def _allows(self, targets: np.ndarray, outputs: np.ndarray) -> bool:
+    def _allows(self, targets: np.ndarray, outputs: Any) -> bool:
         whole = targets == np.round(targets)
         return bool((whole & (targets >= 0) & (targets < outputs.shape[-1])).all())
 

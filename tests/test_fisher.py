@@ -255,7 +255,9 @@ def test_a_scale_broadcasts_to_the_outputs_and_not_beyond(scale, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_single_number_has_no_classes(kind):
-    with pytest.raises(ValueError, match="Categorical: there is one output, expected one for each"):
+    with pytest.raises(
+        ValueError, match=r"outputs have shape \(\), .* For two classes and one logit use Bernoulli"
+    ):
         fisher_operator(
             lambda x: anp.sum(x), Categorical(), np.ones(2), kind=kind, targets=0
         ) @ np.ones(2)
@@ -548,15 +550,45 @@ def test_draws_for_one_number(likelihood):
     assert error(F.to_dense(), np.outer(g, g)) < 1e-12
 
 
+@pytest.mark.parametrize("shape", [(200,), (200, 1)])
+def test_outputs_that_are_no_logits_of_classes(shape):
+    X = normal(23, 200, 3)
+    with pytest.raises(ValueError, match="at least two classes along the last"):
+        fisher_operator(lambda w: anp.reshape(X @ w, shape), Categorical(), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "targets"),
+    [
+        (Gaussian(), np.zeros((5, 1))),
+        (Bernoulli(), np.zeros((5, 1))),
+        (Poisson(), np.zeros((5, 1))),
+        (Bernoulli(), np.full(5, 2.0)),
+        (Poisson(), np.full(5, 0.5)),
+    ],
+)
+def test_a_likelihood_of_impossible_targets_is_refused(likelihood, targets):
+    with pytest.raises(ValueError, match="targets"):
+        likelihood.nll(np.zeros(5), targets)
+
+
+@pytest.mark.parametrize("targets", [[1, 2, 3], [0.5, 1, 1], [[0], [1], [2]], [np.nan, 0, 1]])
+def test_a_likelihood_of_impossible_classes_is_refused(targets):
+    with pytest.raises(ValueError, match="targets"):
+        Categorical().nll(np.zeros((3, 3)), np.asarray(targets))
+    with pytest.raises(ValueError, match=r"argmax\(axis=-1\)"):
+        Categorical().nll(np.zeros((3, 3)), np.eye(3))
+
+
 def test_the_classes_of_one_example():
     W = normal(22, 4, 3)
-    F = fisher_operator(lambda W: X[0] @ W, Categorical(), W)
+    F = fisher_operator(lambda W: X[:1] @ W, Categorical(), W)
     p = softmax(X[0] @ W)
     expected = np.kron(np.outer(X[0], X[0]), np.diag(p) - np.outer(p, p))
     assert error(F.to_dense(), expected) < 1e-12
     assert error(F.diagonal(), np.diag(expected)) < 1e-12
     assert F.gradients().shape == (3, 12)
-    F = fisher_operator(lambda W: X[0] @ W, Categorical(), W, kind="empirical", targets=2)
+    F = fisher_operator(lambda W: X[:1] @ W, Categorical(), W, kind="empirical", targets=[2])
     g = np.outer(X[0], p - np.eye(3)[2]).ravel()
     assert error(F.to_dense(), np.outer(g, g)) < 1e-12
     assert error(F.gradients(), g[None]) < 1e-12
@@ -909,9 +941,9 @@ def test_an_own_likelihood():
     sampled = OWN.operator("monte-carlo", num_samples=2000, rng=3)
     assert error(sampled.to_dense(), expected) < 0.1
     assert "MeanAndSpread" in repr(F.likelihood)
-    with pytest.raises(ValueError, match=r"MeanAndSpread: targets have shape \(8, 2\), expected"):
+    with pytest.raises(ValueError, match=r"MeanAndSpread: targets have shape \(8, 3\), expected"):
         fisher_operator(
-            network, OWN.likelihood, OWN.x, kind="empirical", targets=outputs, args=(X,)
+            network, OWN.likelihood, OWN.x, kind="empirical", targets=np.ones((8, 3)), args=(X,)
         )
 
 

@@ -160,11 +160,6 @@ def test_one_example_is_exact(likelihood):
     assert len(K.blocks) == 3
 
 
-def test_one_example_without_an_axis_is_exact():
-    K = assert_exact_blocks(lambda p: network(p, X[0]), layers(4, 4, 3, 3, 3), Categorical())
-    assert len(K.blocks) == 3
-
-
 def test_one_example_with_an_own_likelihood():
     p = layers(4, 4, 3, 2)
     F = fisher_operator(network, MeanAndSpread(), p, args=(X[:1],)).to_dense()

@@ -1744,3 +1744,22 @@ def test_tiny_numbers_are_symmetric():
 def test_structures_that_can_be_sparse(A):
     np.testing.assert_array_equal(A.to_sparse().toarray(), A.to_dense())
     np.testing.assert_array_equal(SparseOperator.from_operator(A).to_dense(), A.to_dense())
+
+
+def test_what_cancels_in_a_low_rank_part_is_zero():
+    U = normal(4, 6, 2)
+    for L in (LowRankOperator(U, [2.0, 3.0]), LowRankOperator(U, [2.0, 3.0], np.arange(1.0, 7.0))):
+        zero = L - L
+        assert tuple(zero.inertia()) == (0, 6, 0)
+        with pytest.raises(np.linalg.LinAlgError, match="damping"):
+            zero.inverse()
+
+
+def test_a_small_shift_is_not_lost_beside_a_large_part():
+    """A precise observation and a wide prior."""
+    L = LowRankOperator(np.eye(5)[:, :1], [1e8], 1e-9)
+    assert L.logdet() == pytest.approx(np.log(1e8) + 4 * np.log(1e-9))
+    assert tuple(L.inertia()) == (0, 0, 5)
+    # The condition is 1e17: the inverse is right in proportion to its largest entry.
+    for inverse in (L.inverse(), LowRankOperator(np.eye(5)[:, :1], [1e8]).inverse(1e-9)):
+        np.testing.assert_allclose(1e-9 * inverse.diagonal(), [0, 1, 1, 1, 1], atol=1e-15)

@@ -40,7 +40,8 @@ def eigenpairs(
         Orthonormal.
     """
     n = A.shape[0]
-    if rank == n:  # there is nothing to approximate
+    # There is nothing to approximate; or Lanczos would take more products than there are columns.
+    if rank == n or (method == "lanczos" and 5 * rank >= n):
         s, U = scipy.linalg.eigh(A.to_dense(symmetrize=True))
     else:
         s, U = METHODS[method](A, rank, min(rank + oversampling, n), rng)
@@ -70,14 +71,14 @@ def _nystrom(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator)
     try:
         C = scipy.linalg.cholesky((core + core.T) / 2)
     except np.linalg.LinAlgError:
-        least = float(np.linalg.eigvalsh((core + core.T) / 2)[0]) - shift
-        if least < -10 * shift:
+        w, V = scipy.linalg.eigh((core + core.T) / 2)
+        least = float(w[0]) - shift
+        if least < -math.sqrt(float(np.finfo(A.dtype).eps)) * float(w[-1]):
             raise np.linalg.LinAlgError(
                 f"nystrom: A is not positive semidefinite, it has an eigenvalue below {least:.3g}. "
                 "Use method='randomized' or 'lanczos'."
             ) from None
-        # Semidefinite up to rounding, as the zero matrix is.
-        w, V = scipy.linalg.eigh((core + core.T) / 2)
+        # Semidefinite up to the rounding of products.
         C = (V * np.sqrt(np.maximum(w, shift or 1.0))).T
         C = np.linalg.qr(C)[1]
     B = scipy.linalg.solve_triangular(C, Y.T, trans="T").T

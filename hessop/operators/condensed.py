@@ -30,6 +30,8 @@ class Condensed:
         That sign: ``Σ P = P diag(signs)``.
     inside : ndarray, shape (k, k)
         Symmetric.
+    scale : float
+        The size of the terms that `inside` is a sum of.
     """
 
     root: np.ndarray
@@ -37,11 +39,7 @@ class Condensed:
     P: np.ndarray
     signs: np.ndarray
     inside: np.ndarray
-
-    @property
-    def scale(self) -> float:
-        """The size of the terms that `inside` is a sum of."""
-        return max(1.0, float(np.abs(self.inside - np.diag(self.signs)).max()))
+    scale: float
 
     @property
     def outside(self) -> tuple[int, int]:
@@ -98,4 +96,5 @@ def condense(U: np.ndarray, s: np.ndarray, diagonal: np.ndarray) -> Condensed:
     P, all_signs = np.concatenate(parts, axis=1), np.concatenate(signs)
     inner = P.T @ W
     inside = np.diag(all_signs) + (inner * s) @ inner.T
-    return Condensed(root, own, P, all_signs, (inside + inside.T) / 2)
+    scale = max(1.0, float(np.abs(s) @ np.sum(inner**2, axis=0)))
+    return Condensed(root, own, P, all_signs, (inside + inside.T) / 2, scale)

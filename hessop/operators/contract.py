@@ -157,7 +157,8 @@ class ContractOperator(LinearOperator):
     def _of_length(self, x: Any, n: int, *, block: bool | None = None) -> Any:
         """Any vector or block of n rows; with `block`, only a block, or only one column."""
         if isinstance(x, dict):
-            raise TypeError(f"{self.symbol} @ v: v is a dict, expected an array. Use matvec_tree.")
+            way_out = "matvec_tree" if hasattr(self, "matvec_tree") else "flatten"
+            raise TypeError(f"{self.symbol} @ v: v is a dict, expected an array. Use {way_out}.")
         if issparse(x):
             raise TypeError(
                 f"{self.symbol} @ X: X is sparse, expected a dense vector or block. Use "

@@ -217,6 +217,8 @@ def real_vector(d: Any, name: str) -> np.ndarray:
     TypeError, ValueError
         When it is not one.
     """
+    if isinstance(d, LinearOperator):
+        raise TypeError(f"{name} is a {type(d).__name__}, expected a vector. Use from_operator.")
     d = np.array(d)
     if d.ndim != 1 or d.size == 0:
         raise ValueError(f"{name} has shape {d.shape}, expected a vector of at least one entry.")

@@ -80,6 +80,7 @@ class FisherOperator(CurvatureOperator):
         self._examples, _ = by_examples(outputs, likelihood.event_dims)
         if kind == "exact":
             product = partial(likelihood.fisher_product, outputs)
+            _check_product(product(np.ones_like(outputs)), outputs, likelihood)
         else:
             product = partial(outer_products, scores(), self._examples)
         of_outputs = LinearMap(model.layout, model.layout, lambda leaves: [product(leaves[0])])
@@ -205,6 +206,14 @@ class FisherOperator(CurvatureOperator):
 
     def _facts(self) -> tuple[str, ...]:
         return (self.kind, *super()._facts())
+
+
+def _check_product(product: Any, outputs: np.ndarray, likelihood: Likelihood) -> None:
+    if np.shape(product) != outputs.shape:
+        raise ValueError(
+            f"{type(likelihood).__name__}.fisher_product returned shape {np.shape(product)}, "
+            f"expected {outputs.shape}, that of the outputs."
+        )
 
 
 def fisher_operator(

@@ -69,6 +69,14 @@ class JacobianOperator(RecordedOperator):
         """The parameter tree of a flat vector of n entries, nested like x."""
         return self.layout.unflatten(v)
 
+    def flatten(self, tree: Any) -> np.ndarray:
+        """The flat vector of n entries of a tree nested like x."""
+        return self.layout.flatten(tree)
+
+    def flatten_outputs(self, tree: Any) -> np.ndarray:
+        """The flat vector of m entries of a tree nested like the outputs: of targets, say."""
+        return self._model.layout.flatten(tree, "outputs")
+
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, by columns, or by rows where there are fewer of them."""
         if self.shape[0] < self.shape[1] and not symmetrize:

@@ -252,14 +252,16 @@ class LowRankOperator(StructuredOperator):
         return t, Q @ V
 
     def _shifted(self, damping: float) -> tuple[Any, float]:
-        """The shift with a damping added, and the size of what a scalar one is added to."""
+        """The shift with a damping added, and the size of the terms of the part of low rank."""
         shift = self._shift + self.dtype.type(check_damping(damping))
-        if not self._is_scalar:
-            return shift, 0.0
-        scale = max(abs(float(self._shift)), abs(damping), float(np.abs(self._eigen[0]).max()))
-        # What the sum leaves of the shift may be rounding.
-        negligible = abs(float(shift)) <= 10.0 * float(np.finfo(self.dtype).eps) * scale
-        return self.dtype.type(0.0) if negligible else shift, scale
+        scale = float(np.abs(self._s) @ np.sum(self._U**2, axis=0))
+        if self._is_scalar:
+            # What the damping leaves of the shift may be rounding.
+            largest = max(abs(float(self._shift)), abs(damping))
+            if abs(float(shift)) <= 10.0 * float(np.finfo(self.dtype).eps) * largest:
+                shift = self.dtype.type(0.0)
+            scale = max(scale, largest)
+        return shift, scale
 
     def inverse(self, damping: float = 0.0) -> StructuredOperator:
         """``(A + damping I)⁻¹``: a matrix of the same form.

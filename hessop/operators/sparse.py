@@ -169,6 +169,10 @@ class SparseOperator(StructuredOperator):
 
 
 def _symmetric_sparse(matrix: Any) -> csr_array:
+    if isinstance(matrix, LinearOperator):
+        raise TypeError(
+            f"matrix is a {type(matrix).__name__}, expected a matrix. Use from_operator."
+        )
     matrix = matrix if issparse(matrix) else np.asarray(matrix)
     if matrix.ndim != 2:
         raise ValueError(f"matrix has shape {matrix.shape}, expected a square matrix.")

@@ -224,7 +224,9 @@ def as_symmetric(A: Any) -> BaseOperator:
         difference = abs(v @ (Au / size) - u @ (Av / size))
         asymmetric = difference > np.finfo(operator.dtype).eps ** 0.5 * operator.shape[0]
     if asymmetric:
-        raise ValueError("A is not symmetric, which the structures of hessop are. Use A.T @ A.")
+        raise ValueError(
+            "A is not symmetric, which the structures of hessop are. Use (A + A.T) / 2."
+        )
     return operator
 
 
