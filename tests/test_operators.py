@@ -371,3 +371,52 @@ def test_a_combination_pickles_and_copies():
     A = 0.5 * H + scipy.sparse.eye_array(3)
     for twin in (pickle.loads(pickle.dumps(A)), copy.deepcopy(A)):
         np.testing.assert_allclose(twin @ np.eye(3), A @ np.eye(3), rtol=1e-15)
+
+
+# Products and transposes
+
+
+def test_levenberg_and_marquardt():
+    J = jacobian_operator(lambda x: anp.array([x[0] * x[1], x[1] ** 2, x[0]]), np.array([2.0, 3.0]))
+    dense = J.to_dense()
+    A = J.T @ J + 0.5 * scipy.sparse.eye_array(2)
+    np.testing.assert_allclose(A.to_dense(), dense.T @ dense + 0.5 * np.eye(2), rtol=1e-14)
+    np.testing.assert_allclose(A.diagonal(), np.diag(dense.T @ dense) + 0.5, rtol=1e-14)
+    assert A.symmetric
+    assert A.layout is J.layout
+    assert (J @ J.T).symmetric
+    assert repr(J.T @ J) == (
+        "<2x2 ProductOperator TransposedOperator @ JacobianOperator, float64, 0 products>"
+    )
+
+
+def test_products_and_transposes_of_any_operators():
+    J = jacobian_operator(lambda x: anp.array([x[0] * x[1], x[1] ** 2, x[0]]), np.array([2.0, 3.0]))
+    H = hessian_operator(lambda x: x[0] ** 2 * x[1], np.array([2.0, 3.0]))
+    j, h = J.to_dense(), H.to_dense()
+    for A, expected in (
+        (J @ H, j @ h),
+        (H @ J.T, h @ j.T),
+        ((J @ H).T, h @ j.T),
+        (J.T, j.T),
+        (J.T.T, j),
+        ((2.0 * J).T, 2.0 * j.T),
+        (J @ H @ J.T, j @ h @ j.T),
+        (H @ H - H, h @ h - h),
+    ):
+        np.testing.assert_allclose(A.to_dense(), expected, rtol=1e-13)
+        np.testing.assert_allclose(A.T @ np.eye(len(expected)), expected.T, rtol=1e-13)
+        v = np.arange(1.0, expected.shape[1] + 1)
+        np.testing.assert_allclose(A @ v, expected @ v, rtol=1e-13)
+        np.testing.assert_allclose(A.T.matvec(expected @ v), expected.T @ expected @ v, rtol=1e-13)
+    assert J.T.T is J
+    assert (H @ H).symmetric
+    assert not (J @ H).symmetric
+    with pytest.raises(ValueError, match=r"shape|dimension|mismatch"):
+        H @ J
+
+
+def test_products_pickle():
+    H = hessian_operator(cubes, {"a": np.array([1.0, 2.0]), "b": 0.5})
+    A = (2.0 * H) @ H
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(A)).to_dense(), A.to_dense(), rtol=1e-15)

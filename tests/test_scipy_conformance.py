@@ -508,7 +508,7 @@ def test_composites_know_their_parts(kind, dtype):
     assert (op + other).terms == ((1.0, op), (1.0, other))
     assert (op + op).terms == (2 * op).terms == ((2.0, op),)
     assert ((op * 3) / 3).terms == ((1.0, op),)
-    assert (op @ op.T).args[0] is op
+    assert (op @ op.T).factors[0] is op
     assert aslinearoperator(op) is op
     for composite in (2 * op, op + op, op @ op.T, op.T, op.H):
         assert isinstance(composite, LinearOperator)

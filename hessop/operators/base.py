@@ -1,4 +1,4 @@
-"""What every operator of hessop answers to beyond SciPy's contract, and sums and parts of them."""
+"""Every operator of hessop, with its algebra: sums, multiples, products, transposes and parts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from hessop._progress import progress_bar
 from hessop.operators.checks import indices
 from hessop.operators.contract import ContractOperator
 from hessop.params import Layout
 
-__all__ = ["BaseOperator", "CombinedOperator", "SubmatrixOperator", "is_real_number", "sparse_of"]
-
-# Columns of an identity matrix multiplied at once where a whole matrix is asked for.
-_BLOCK_COLUMNS = 64
+__all__ = [
+    "BaseOperator",
+    "CombinedOperator",
+    "ProductOperator",
+    "SubmatrixOperator",
+    "TransposedOperator",
+    "is_real_number",
+    "sparse_of",
+]
 
 
 class BaseOperator(ContractOperator):
@@ -36,7 +40,17 @@ class BaseOperator(ContractOperator):
 
     def dot(self, x: Any) -> Any:
         """``A @ x`` with a vector, a block of columns, an operator or a number."""
-        return self._times(float(x)) if is_real_number(x) else super().dot(x)
+        if is_real_number(x):
+            return self._times(float(x))
+        if isinstance(x, BaseOperator) and self.shape[1] == x.shape[0]:
+            return ProductOperator(self, x)
+        return super().dot(x)
+
+    def _adjoint(self) -> LinearOperator:
+        return self if self.symmetric else TransposedOperator(self)
+
+    def _transpose(self) -> LinearOperator:
+        return self._adjoint()
 
     def __truediv__(self, x: Any) -> Any:
         one: Any = 1.0
@@ -86,93 +100,6 @@ class BaseOperator(ContractOperator):
                 f"For a shift, add x * scipy.sparse.eye_array({self.shape[0]})."
             )
         return aslinearoperator(x if issparse(x) else np.asarray(x))
-
-    # --- what every operator answers to -----------------------------------------------------------
-
-    def quadratic_form(self, v: Any) -> Any:
-        """The curvature along v: ``vᵀ A v``.
-
-        Parameters
-        ----------
-        v : array_like, shape (n,) or (n, k)
-            One direction, or a block of them. Conjugated on the left where complex.
-
-        Returns
-        -------
-        float or ndarray, shape (k,)
-
-        Raises
-        ------
-        ValueError
-            When the operator is not square, or v has not n rows.
-
-        Examples
-        --------
-        >>> import autograd.numpy as np
-        >>> from hessop import hessian_operator
-        >>> H = hessian_operator(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
-        >>> H.quadratic_form([1.0, 1.0])
-        18.0
-        """
-        if self.shape[0] != self.shape[1]:
-            raise ValueError(f"quadratic_form needs a square operator; this one is {self.shape}.")
-        v = self._of_length(v, self.shape[1])
-        form = np.sum(np.conj(v) * (self @ v), axis=0)
-        # vᴴ A v is real for a symmetric A, up to rounding.
-        form = form.real if self.symmetric else form
-        return form.item() if form.ndim == 0 else form
-
-    def diagonal(self, *, progress: bool = False) -> np.ndarray:
-        """The exact diagonal, by one product with each unit vector.
-
-        Parameters
-        ----------
-        progress : bool
-            Show a bar; needs tqdm.
-
-        Returns
-        -------
-        ndarray, shape (min(m, n),)
-        """
-        result = np.empty(min(self.shape), dtype=self.dtype)
-        for start, stop, columns in self._columns(result.size, progress, "diagonal"):
-            result[start:stop] = np.diagonal(columns[start:stop])
-        return result
-
-    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
-        """The whole matrix, by one product with each unit vector.
-
-        Parameters
-        ----------
-        symmetrize : bool
-            Return ``(A + Aᵀ) / 2``: without it, a Hessian is symmetric only up to rounding.
-        progress : bool
-            Show a bar; needs tqdm.
-
-        Returns
-        -------
-        ndarray, shape (m, n)
-        """
-        result = np.empty(self.shape, dtype=self.dtype)
-        for start, stop, columns in self._columns(self.shape[1], progress, "to_dense"):
-            result[:, start:stop] = columns
-        if symmetrize and self.shape[0] != self.shape[1]:
-            raise ValueError(f"symmetrize needs a square operator; this one is {self.shape}.")
-        return (result + result.T) / 2 if symmetrize else result
-
-    def _columns(
-        self, count: int, progress: bool, name: str, *, transposed: bool = False
-    ) -> Iterator[tuple[int, int, np.ndarray]]:
-        """The first `count` columns, of the transpose where asked, in blocks with their ends."""
-        multiply, rows = (self.rmatmat if transposed else self.matmat), self.shape[not transposed]
-        with progress_bar(progress, count, desc=name, unit="product") as bar:
-            for start in range(0, count, _BLOCK_COLUMNS):
-                stop = min(start + _BLOCK_COLUMNS, count)
-                units = np.zeros((rows, stop - start), dtype=self.dtype)
-                units[np.arange(start, stop), np.arange(stop - start)] = 1.0
-                yield start, stop, multiply(units)
-                if bar is not None:
-                    bar.update(stop - start)
 
     def block(self, rows: Any, cols: Any) -> SubmatrixOperator:
         """The submatrix ``A[rows][:, cols]`` as an operator.
@@ -275,6 +202,85 @@ class CombinedOperator(BaseOperator):
 
     def __reduce__(self) -> Any:
         return CombinedOperator, (self.terms,)
+
+
+class TransposedOperator(BaseOperator):
+    """The transpose of an operator that is not symmetric.
+
+    Parameters
+    ----------
+    original : BaseOperator
+    """
+
+    symbol = "Aᵀ"
+
+    def __init__(self, original: BaseOperator) -> None:
+        m, n = original.shape
+        super().__init__(original.dtype, (n, m), symmetric=False)
+        self.original = original
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        return np.asarray(self.original.rmatvec(v))
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return np.asarray(self.original.rmatmat(V))
+
+    def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self.original.matvec(u))
+
+    def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
+        return np.asarray(self.original.matmat(U))
+
+    def _adjoint(self) -> LinearOperator:
+        return self.original
+
+    def _meaning_of(self, n: int) -> str:
+        return self.original._meaning_of(n)
+
+    def _facts(self) -> tuple[str, ...]:
+        return (f"of {self.original!r}",)
+
+    def __reduce__(self) -> Any:
+        return TransposedOperator, (self.original,)
+
+
+class ProductOperator(BaseOperator):
+    """The product of two operators; each product is one of each, the second first.
+
+    Parameters
+    ----------
+    first, second : BaseOperator
+    """
+
+    def __init__(self, first: BaseOperator, second: BaseOperator) -> None:
+        # AᵀA and A² are symmetric; that other products are cannot be known.
+        symmetric = first.T is second or (first is second and first.symmetric)
+        symmetric |= isinstance(second, TransposedOperator) and second.original is first
+        dtype = np.result_type(first.dtype, second.dtype)
+        super().__init__(dtype, (first.shape[0], second.shape[1]), symmetric=symmetric)
+        self.factors = (first, second)
+        self.layout = second.layout
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        first, second = self.factors
+        return np.asarray(first @ (second @ v))
+
+    def _block_product(self, V: np.ndarray) -> np.ndarray:
+        return self._product(V)
+
+    def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
+        first, second = self.factors
+        return np.asarray(second.T @ (first.T @ u))
+
+    def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
+        return self._adjoint_product(U)
+
+    def _facts(self) -> tuple[str, ...]:
+        first, second = self.factors
+        return (f"{type(first).__name__} @ {type(second).__name__}",)
+
+    def __reduce__(self) -> Any:
+        return ProductOperator, self.factors
 
 
 def sparse_of(operator: LinearOperator) -> csr_array:

@@ -8,7 +8,7 @@ all of it is brought to one form, so that an operator has to say only what its p
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NonFiniteError
+from hessop._progress import progress_bar
 from hessop.operators.checks import (
     all_finite,
     as_block,
@@ -25,6 +26,9 @@ from hessop.operators.checks import (
 )
 
 __all__ = ["ContractOperator"]
+
+# Columns of an identity matrix multiplied at once where a whole matrix is asked for.
+_BLOCK_COLUMNS = 64
 
 
 class ContractOperator(LinearOperator):
@@ -178,6 +182,93 @@ class ContractOperator(LinearOperator):
 
     def _meaning_of(self, n: int) -> str:
         return ""
+
+    # --- what every operator answers to -----------------------------------------------------------
+
+    def quadratic_form(self, v: Any) -> Any:
+        """The curvature along v: ``vᵀ A v``.
+
+        Parameters
+        ----------
+        v : array_like, shape (n,) or (n, k)
+            One direction, or a block of them. Conjugated on the left where complex.
+
+        Returns
+        -------
+        float or ndarray, shape (k,)
+
+        Raises
+        ------
+        ValueError
+            When the operator is not square, or v has not n rows.
+
+        Examples
+        --------
+        >>> import autograd.numpy as np
+        >>> from hessop import hessian_operator
+        >>> H = hessian_operator(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
+        >>> H.quadratic_form([1.0, 1.0])
+        18.0
+        """
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"quadratic_form needs a square operator; this one is {self.shape}.")
+        v = self._of_length(v, self.shape[1])
+        form = np.sum(np.conj(v) * (self @ v), axis=0)
+        # vᴴ A v is real for a symmetric A, up to rounding.
+        form = form.real if self.symmetric else form
+        return form.item() if form.ndim == 0 else form
+
+    def diagonal(self, *, progress: bool = False) -> np.ndarray:
+        """The exact diagonal, by one product with each unit vector.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        ndarray, shape (min(m, n),)
+        """
+        result = np.empty(min(self.shape), dtype=self.dtype)
+        for start, stop, columns in self._columns(result.size, progress, "diagonal"):
+            result[start:stop] = np.diagonal(columns[start:stop])
+        return result
+
+    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
+        """The whole matrix, by one product with each unit vector.
+
+        Parameters
+        ----------
+        symmetrize : bool
+            Return ``(A + Aᵀ) / 2``: without it, a Hessian is symmetric only up to rounding.
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        ndarray, shape (m, n)
+        """
+        result = np.empty(self.shape, dtype=self.dtype)
+        for start, stop, columns in self._columns(self.shape[1], progress, "to_dense"):
+            result[:, start:stop] = columns
+        if symmetrize and self.shape[0] != self.shape[1]:
+            raise ValueError(f"symmetrize needs a square operator; this one is {self.shape}.")
+        return (result + result.T) / 2 if symmetrize else result
+
+    def _columns(
+        self, count: int, progress: bool, name: str, *, transposed: bool = False
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """The first `count` columns, of the transpose where asked, in blocks with their ends."""
+        multiply, rows = (self.rmatmat if transposed else self.matmat), self.shape[not transposed]
+        with progress_bar(progress, count, desc=name, unit="product") as bar:
+            for start in range(0, count, _BLOCK_COLUMNS):
+                stop = min(start + _BLOCK_COLUMNS, count)
+                units = np.zeros((rows, stop - start), dtype=self.dtype)
+                units[np.arange(start, stop), np.arange(stop - start)] = 1.0
+                yield start, stop, multiply(units)
+                if bar is not None:
+                    bar.update(stop - start)
 
     # --- counting, copies, its line in print ------------------------------------------------------
 

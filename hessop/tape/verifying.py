@@ -81,7 +81,7 @@ def compiled(
         few_digits = _eps(program) ** 0.5 < own < _eps(program) ** 0.25
         if own >= _eps(program) ** 0.25:
             # Or nothing but rounding? Then factors of two are exact nevertheless.
-            few_digits, own = np.array_equal(product(-2.0 * a), -2.0 * expected), 1.0
+            few_digits, own = np.array_equal(product(-2.0 * a), -2.0 * expected), 100.0
         if not few_digits or difference(player(a), expected) > 10 * own:
             if not linear:
                 raise NotLinearError(_not_linear(program, rng))
