@@ -1060,3 +1060,12 @@ def test_curvlinops_figures(problem):
     assert error(G.to_dense(), figures["ggn"]) < 1e-12
     H = hessian_operator(lambda p: likelihood.nll(mean_network(p, X), targets), p)
     assert error(H.to_dense(), figures["hessian"]) < 1e-12
+
+
+def test_a_product_of_another_shape_is_refused():
+    class Careless(Gaussian):
+        def fisher_product(self, outputs, v):
+            return anp.sum(v)
+
+    with pytest.raises(ValueError, match=r"Careless.fisher_product returned shape \(\), expected"):
+        fisher_operator(lambda w: X @ w, Careless(), normal(91, X.shape[1]))

@@ -71,13 +71,23 @@ def pseudo_huber(outputs):
     return lambda z: anp.sum(anp.sqrt(1.0 + (z - 2.0 * y) ** 2) - 1.0)
 
 
+def huber(outputs):
+    y, _ = targets(outputs)
+
+    def loss(z):
+        size = anp.abs(z - 2.0 * y)
+        return anp.sum(anp.where(size < 1.0, 0.5 * size**2, size - 0.5))
+
+    return loss
+
+
 def coupled(outputs):
     """Convex, though no sum over examples."""
     y, _ = targets(outputs)
     return lambda z: logsumexp(z - y) + anp.sum(z) ** 2 + 0.1 * anp.sum(z**4)
 
 
-LOSSES = (squared_error, logistic, softmax, poisson, pseudo_huber, coupled)
+LOSSES = (squared_error, logistic, softmax, poisson, huber, pseudo_huber, coupled)
 every_loss = pytest.mark.parametrize("make_loss", LOSSES, ids=lambda make: make.__name__)
 
 

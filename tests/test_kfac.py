@@ -296,6 +296,8 @@ SPELLINGS = {
     "inner": (by(anp.inner), transposed),
     "einsum": (einsum("ni,io->no"), same),
     "einsum-of-spaces": (einsum(" n i, io -> n o "), same),
+    "einsum-with-an-ellipsis": (einsum("...i,io->...o"), same),
+    "einsum-of-lists": (by(lambda a, W: anp.einsum(a, [0, 1], W, [1, 2], [0, 2])), same),
     "einsum-implicit": (einsum("ni,io"), same),
     "einsum-weights-first": (einsum("io,ni->no", weights_first=True), same),
     "einsum-transposed": (einsum("ni,oi->no"), transposed),

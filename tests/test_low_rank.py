@@ -350,3 +350,12 @@ def test_randomized_is_a_compression(make):
         s = np.sort(L.s)
         assert np.all(s >= w[:9] - 1e-14)
         assert np.all(s <= w[-9:] + 1e-14)
+
+
+def test_a_high_rank_takes_no_more_products_than_there_are_columns():
+    matrix = definite("polynomial")
+    H = hessian_operator(lambda x: 0.5 * x @ matrix @ x, np.zeros(N))
+    L = LowRankOperator.from_operator(H, N // 2, error_probes=0)
+    assert H.n_matvec == N
+    w = np.linalg.eigvalsh(matrix)[::-1]
+    np.testing.assert_allclose(L.s, w[: N // 2], rtol=1e-10)
