@@ -240,7 +240,8 @@ class KroneckerOperator(StructuredOperator):
 
     def to_sparse(self) -> csr_array:
         """The entries that are not zero."""
-        return csr_array(reduce(lambda a, b: kron(a, b, format="csr"), self._matrices, [[1.0]]))
+        factors = (csr_array(matrix) for matrix in self._matrices)
+        return csr_array(reduce(lambda a, b: kron(a, b, format="csr"), factors))
 
     def _scaled(self, factor: float) -> KroneckerOperator:
         first, *rest = self._matrices
