@@ -13,7 +13,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.scipy.special import expit, gammaln, logsumexp
+from scipy.special import expit, gammaln
 
 __all__ = ["Bernoulli", "Categorical", "Gaussian", "Likelihood", "Poisson"]
 
@@ -230,6 +230,9 @@ class Categorical(Likelihood):
 
     def nll(self, outputs: Any, targets: Any) -> Any:
         """``Σ logsumexp(o) - o[y]``."""
+        # autograd.scipy takes as long to import as all the rest, so only who needs it waits for it.
+        from autograd.scipy.special import logsumexp
+
         chosen = self.check(outputs, targets)[..., None] == np.arange(outputs.shape[-1])
         return anp.sum(logsumexp(outputs, axis=-1)) - anp.sum(outputs * chosen)
 
