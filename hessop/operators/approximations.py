@@ -1,4 +1,4 @@
-"""Eigenpairs that stand for a symmetric operator: three ways to find them."""
+"""Eigenpairs that stand for a symmetric operator, and vectors that stand for a tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackError, eigsh
 
 from hessop.operators.base import BaseOperator
 
-__all__ = ["METHODS", "eigenpairs"]
+__all__ = ["METHODS", "eigenpairs", "rank_one"]
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -103,3 +103,32 @@ METHODS: dict[str, Callable[[BaseOperator, int, int, np.random.Generator], Pairs
     "nystrom": _nystrom,
     "randomized": _randomized,
 }
+
+
+def rank_one(T: np.ndarray, maxiter: int) -> list[np.ndarray]:
+    """Vectors whose outer product is near to a tensor, the norm in the first.
+
+    Nearest for a matrix; for more axes by alternating least squares, from the leading singular
+    vectors along each axis.
+    """
+    if T.ndim == 1:
+        return [T]
+    vectors = []
+    for axis in range(T.ndim):
+        unfolded = np.moveaxis(T, axis, 0).reshape(T.shape[axis], -1)
+        U, _, _ = np.linalg.svd(unfolded, full_matrices=False)
+        vectors.append(U[:, 0])
+    size = 0.0
+    for _ in range(maxiter if T.ndim > 2 else 1):
+        before = size
+        for axis in range(T.ndim):
+            rest = T
+            for other in reversed(range(T.ndim)):
+                if other != axis:
+                    rest = np.tensordot(rest, vectors[other], axes=(other, 0))
+            size = float(np.linalg.norm(rest))
+            vectors[axis] = rest / size if size else rest
+        if size - before <= np.finfo(T.dtype).eps * size:
+            break
+    vectors[0] = vectors[0] * size
+    return vectors

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array, kron
 from scipy.sparse.linalg import LinearOperator
 
+from hessop.operators.approximations import rank_one
 from hessop.operators.dense import DenseOperator
 from hessop.operators.structured import (
     Inertia,
@@ -124,7 +125,7 @@ class KroneckerOperator(StructuredOperator):
         pairs = dense.reshape(dims + dims).transpose([a for i in range(k) for a in (i, k + i)])
         for i in range(k):  # the factors are to be symmetric
             pairs = (pairs + pairs.swapaxes(2 * i, 2 * i + 1)) / 2
-        found = _rank_one(pairs.reshape([d * d for d in dims]), maxiter)
+        found = rank_one(pairs.reshape([d * d for d in dims]), maxiter)
         squares = [f.reshape(d, d) for f, d in zip(found, dims, strict=True)]
         # Signs may be moved between factors: positive traces, as far as there is a choice.
         for i in range(1, k):
@@ -376,28 +377,3 @@ def _along_axes(matrices: Sequence[np.ndarray], V: np.ndarray) -> np.ndarray:
         T = matrix @ T.reshape(m, n // m * columns)
         T = T.reshape(m, n // m, columns).transpose(1, 0, 2)
     return np.ascontiguousarray(T.reshape(n, columns))
-
-
-def _rank_one(T: np.ndarray, maxiter: int) -> list[np.ndarray]:
-    """Vectors whose outer product is near to a tensor, the norm in the first."""
-    if T.ndim == 1:
-        return [T]
-    vectors = []
-    for axis in range(T.ndim):
-        unfolded = np.moveaxis(T, axis, 0).reshape(T.shape[axis], -1)
-        U, _, _ = np.linalg.svd(unfolded, full_matrices=False)
-        vectors.append(U[:, 0])
-    size = 0.0
-    for _ in range(maxiter if T.ndim > 2 else 1):
-        before = size
-        for axis in range(T.ndim):
-            rest = T
-            for other in reversed(range(T.ndim)):
-                if other != axis:
-                    rest = np.tensordot(rest, vectors[other], axes=(other, 0))
-            size = float(np.linalg.norm(rest))
-            vectors[axis] = rest / size if size else rest
-        if size - before <= np.finfo(T.dtype).eps * size:
-            break
-    vectors[0] = vectors[0] * size
-    return vectors
