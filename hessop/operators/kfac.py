@@ -15,7 +15,7 @@ from hessop.operators.block_diagonal import BlockDiagonalOperator
 from hessop.operators.diagonal import DiagonalOperator
 from hessop.operators.fisher import fisher_operator
 from hessop.operators.kronecker import KroneckerOperator
-from hessop.operators.per_example import rows_are_of_one_example
+from hessop.operators.per_example import rows_are_of_one_example, sums_of_squares
 from hessop.operators.scores import by_examples, check_likelihood, output_scores, single_output
 from hessop.operators.structured import StructuredOperator
 from hessop.params import Layout, as_args, read_tree
@@ -120,17 +120,21 @@ def kfac_operator(
     names = [_parameters(layer.positions, layout) for layer in layers]
     rest = np.setdiff1d(np.arange(layout.size), np.concatenate([*partition, []]))
     if rest.size:
-        fisher = fisher_operator(
-            model,
-            likelihood,
-            x,
-            kind=kind,
-            targets=targets,
-            num_samples=num_samples,
-            rng=rng,
-            args=args,
-        )
-        blocks.append(DiagonalOperator(fisher.block(rest, rest).diagonal()))
+        found = sums_of_squares(at_x.recording, scores, examples)
+        if found is None:  # they enter otherwise than as layers
+            fisher = fisher_operator(
+                model,
+                likelihood,
+                x,
+                kind=kind,
+                targets=targets,
+                num_samples=num_samples,
+                rng=rng,
+                args=args,
+            )
+            blocks.append(DiagonalOperator(fisher.block(rest, rest).diagonal()))
+        else:
+            blocks.append(DiagonalOperator(found[rest]))
         partition.append(rest)
         names.append(_parameters(rest, layout))
     return BlockDiagonalOperator(blocks, partition, names=names)
