@@ -5,6 +5,8 @@ from hessop._errors import (
     MissingDerivativeError,
     NonFiniteError,
     NoProgramError,
+    NotConvergedError,
+    NotConvergedWarning,
     NotConvexWarning,
     NotTracedError,
     ProgramWarning,
@@ -23,6 +25,8 @@ from hessop.operators.low_rank import LowRankOperator
 from hessop.operators.ntk import NTKOperator, ntk_operator
 from hessop.operators.sparse import SparseOperator
 from hessop.optimize import Objective, least_squares, minimize, nonlinear_constraint
+from hessop.solvers.linear import solve
+from hessop.solvers.results import SolveResult
 
 __all__ = [
     "BlockDiagonalOperator",
@@ -38,10 +42,13 @@ __all__ = [
     "NTKOperator",
     "NoProgramError",
     "NonFiniteError",
+    "NotConvergedError",
+    "NotConvergedWarning",
     "NotConvexWarning",
     "NotTracedError",
     "Objective",
     "ProgramWarning",
+    "SolveResult",
     "SparseOperator",
     "backprop_diagonal",
     "fisher_operator",
@@ -54,6 +61,7 @@ __all__ = [
     "minimize",
     "nonlinear_constraint",
     "ntk_operator",
+    "solve",
 ]
 
 __version__ = "0.1.0"

@@ -10,6 +10,8 @@ __all__ = [
     "MissingDerivativeError",
     "NoProgramError",
     "NonFiniteError",
+    "NotConvergedError",
+    "NotConvergedWarning",
     "NotConvexWarning",
     "NotLinearError",
     "NotTracedError",
@@ -56,6 +58,27 @@ class NotLinearError(NoProgramError):
 
 class NotConvexWarning(RuntimeWarning):
     """A Gauss-Newton matrix is not positive semidefinite, because the loss is not convex."""
+
+
+class NotConvergedWarning(RuntimeWarning):
+    """An iteration ended before it reached the accuracy that was asked for."""
+
+
+class NotConvergedError(RuntimeError):
+    """The same as an exception, where that was asked for.
+
+    Attributes
+    ----------
+    result
+        What the iteration ended with.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.args[0], self.result)
 
 
 class ProgramWarning(RuntimeWarning):

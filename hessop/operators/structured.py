@@ -22,6 +22,7 @@ __all__ = [
     "exact_logdet",
     "inertia_of",
     "inverted",
+    "is_symmetric",
     "refuse_indefinite",
     "refuse_singular",
     "roots",
@@ -214,20 +215,21 @@ def as_symmetric(A: Any) -> BaseOperator:
         raise ValueError(f"A has shape {operator.shape}, expected a square operator.")
     if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
         raise TypeError(f"A has dtype {A.dtype}, expected real numbers.")
-    if isinstance(A, BaseOperator):
-        asymmetric = not A.symmetric
-    else:
-        u, v = np.random.default_rng(0).standard_normal((2, operator.shape[0]))
-        u, v = u.astype(operator.dtype), v.astype(operator.dtype)
-        Au, Av = operator @ u, operator @ v
-        size = max(np.abs(Au).max(), np.abs(Av).max()) or 1.0  # their squares may underflow
-        difference = abs(v @ (Au / size) - u @ (Av / size))
-        asymmetric = difference > np.finfo(operator.dtype).eps ** 0.5 * operator.shape[0]
-    if asymmetric:
+    if not (A.symmetric if isinstance(A, BaseOperator) else is_symmetric(operator)):
         raise ValueError(
             "A is not symmetric, which the structures of hessop are. Use (A + A.T) / 2."
         )
     return operator
+
+
+def is_symmetric(operator: LinearOperator) -> bool:
+    """Whether a square operator is symmetric: a test with two products."""
+    dtype = _float_dtype(operator.dtype or float)
+    u, v = np.random.default_rng(0).standard_normal((2, operator.shape[0])).astype(dtype)
+    Au, Av = np.ravel(operator.matvec(u)), np.ravel(operator.matvec(v))
+    size = max(np.abs(Au).max(), np.abs(Av).max()) or 1.0  # their squares may underflow
+    difference = abs(v @ (Au / size) - u @ (Av / size))
+    return bool(difference <= np.finfo(dtype).eps ** 0.5 * operator.shape[0])
 
 
 def check_damping(damping: Any) -> float:

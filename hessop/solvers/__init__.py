@@ -1,0 +1,1 @@
+"""Linear solves with curvature operators."""
