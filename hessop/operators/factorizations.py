@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array, csc_matrix, diags_array
-from scipy.sparse.csgraph import connected_components, structural_rank
-from scipy.sparse.linalg import LinearOperator, SuperLU, norm, onenormest, splu
+from scipy.sparse import csc_array, csc_matrix, diags_array
+from scipy.sparse.csgraph import structural_rank
+from scipy.sparse.linalg import LinearOperator, norm, onenormest
 
+from hessop.operators.lu_factors import LUFactors, lu_by_any_pivots, lu_by_diagonal_pivots
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
-    exact_logdet,
     inertia_of,
     refuse_singular,
     signed_logdet,
@@ -95,94 +95,64 @@ class _CholeskyFactors:
         _check_condition(self.matrix, self.solve)
 
 
-class _PivotedFactors:
-    """``P A Q = L U`` by SuperLU.
+class _PivotedFactors(LUFactors):
+    """Factors of a symmetric matrix by SuperLU.
 
     Diagonal pivots are tried first: they keep the factors sparse. Where they lose accuracy, pivots
     are searched for in the column.
     """
 
     def __init__(self, matrix: csc_array) -> None:
-        self._matrix = matrix
-        self._lu: SuperLU | None = None
+        super().__init__(matrix, None)
         # Singular whatever the entries are? SuperLU may crash on such a pattern.
         if structural_rank(matrix) == matrix.shape[0]:
-            self._lu = _by_diagonal_pivots(matrix, threshold=0.001)
-            if self._lu is None or not self._is_accurate():
-                self._lu = _by_any_pivots(matrix)
-
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        if self._lu is None:
-            raise refuse_singular("the sparse matrix", 0.0)
-        x: np.ndarray = self._lu.solve(np.asfortranarray(b, dtype=self._matrix.dtype))
-        return x
+            self.lu = lu_by_diagonal_pivots(matrix, threshold=0.001)
+            if self.lu is None or not self._is_accurate():
+                self.lu = lu_by_any_pivots(matrix)
 
     def slogdet(self) -> SignedLogdet:
-        if self._lu is None:
-            return SignedLogdet(0.0, -np.inf)
-        if self._is_near_singular and self._matrix.shape[0] <= _DENSE:
+        if self.lu is not None and self._is_near_singular and self.matrix.shape[0] <= _DENSE:
             return signed_logdet(self._eigenvalues)
-        sign, logabsdet = exact_logdet(self._pivots)
-        sign *= _parity(self._lu.perm_r) * _parity(self._lu.perm_c)
-        return SignedLogdet(sign, logabsdet)
+        return super().slogdet()
 
     def inertia(self) -> Inertia:
         if not self._is_near_singular and (signs := self._proven_signs()) is not None:
             return Inertia(*(int(np.count_nonzero(signs == sign)) for sign in (-1, 0, 1)))
-        if self._matrix.shape[0] <= _DENSE:
+        if self.matrix.shape[0] <= _DENSE:
             return inertia_of(self._eigenvalues)
         raise ValueError(
             "inertia: the matrix is too near to a singular one for the signs of its pivots to be "
-            f"proven, and it has {self._matrix.shape[0]:,} rows, more than the {_DENSE:,} for "
+            f"proven, and it has {self.matrix.shape[0]:,} rows, more than the {_DENSE:,} for "
             "which dense eigenvalues are computed. Shift it away from its eigenvalues near zero, "
             "as S + shift * eye_array(n): that counts the eigenvalues below -shift."
         )
 
     def check_regular(self) -> None:
-        if self._lu is None or not self._pivots.all():
+        if self.is_singular():
             raise refuse_singular("the sparse matrix", 0.0)
-        _check_condition(self._matrix, self.solve)
+        _check_condition(self.matrix, self.solve)
 
     def _is_accurate(self) -> bool:
         """Whether a solution is right up to rounding, once it is refined."""
-        b = np.random.default_rng(0).standard_normal(self._matrix.shape[0])
-        b = b.astype(self._matrix.dtype)
+        b = np.random.default_rng(0).standard_normal(self.matrix.shape[0])
+        b = b.astype(self.matrix.dtype)
         x = self.solve(b)
-        x = x + self.solve(b - self._matrix @ x)
-        residual = float(np.abs(b - self._matrix @ x).max())
-        size = float(norm(self._matrix, np.inf)) * float(np.abs(x).max()) + float(np.abs(b).max())
+        x = x + self.solve(b - self.matrix @ x)
+        residual = float(np.abs(b - self.matrix @ x).max())
+        size = float(norm(self.matrix, np.inf)) * float(np.abs(x).max()) + float(np.abs(b).max())
         return residual <= 100 * float(np.finfo(b.dtype).eps) * size
-
-    @cached_property
-    def _pivots(self) -> np.ndarray:
-        """The pivots, those that are rounding taken for zero."""
-        assert self._lu is not None
-        pivots: np.ndarray = self._lu.U.diagonal()
-        rounding = 10.0 * math.sqrt(pivots.size) * float(np.finfo(pivots.dtype).eps)
-        return np.where(np.abs(pivots) <= rounding * self._pivot_sizes, 0.0, pivots)
-
-    @cached_property
-    def _pivot_sizes(self) -> np.ndarray:
-        """The sums of absolute values that the pivots are sums of.
-
-        Their rounding is the least that a pivot is off by (N. J. Higham, Accuracy and Stability of
-        Numerical Algorithms, section 9.3).
-        """
-        assert self._lu is not None
-        products = abs(self._lu.L).multiply(abs(self._lu.U).T)
-        return np.asarray(products.sum(axis=1)).ravel()
 
     @cached_property
     def _is_near_singular(self) -> bool:
         """Whether a pivot is so small that rounding before it might tell."""
-        if self._lu is None:
+        if self.lu is None:
             return True
-        threshold = math.sqrt(float(np.finfo(self._pivots.dtype).eps))
-        return bool((np.abs(self._pivots) <= threshold * self._pivot_sizes).any())
+        threshold = math.sqrt(float(np.finfo(self.pivots.dtype).eps))
+        return bool((np.abs(self.pivots) <= threshold * self.pivot_sizes).any())
 
     @cached_property
     def _eigenvalues(self) -> np.ndarray:
-        return np.linalg.eigvalsh(self._matrix.toarray())
+        return np.linalg.eigvalsh(self.matrix.toarray())
 
     def _proven_signs(self) -> np.ndarray | None:
         """The signs of the eigenvalues, in some order, as those of diagonal pivots.
@@ -191,39 +161,19 @@ class _PivotedFactors:
         inertia of A if it differs from A by less than the least eigenvalue of A in magnitude. Zeros
         on the diagonal are shifted a little: that counts among the differences.
         """
-        least = 1.0 / _norm_of_inverse(self._matrix, self.solve)
-        size, eps = float(norm(self._matrix, 1)), float(np.finfo(self._matrix.dtype).eps)
+        least = 1.0 / _norm_of_inverse(self.matrix, self.solve)
+        size, eps = float(norm(self.matrix, 1)), float(np.finfo(self.matrix.dtype).eps)
         for shift in (0.0, math.sqrt(eps) * size):
-            diagonal = self._matrix.diagonal()
+            diagonal = self.matrix.diagonal()
             shifts = np.where(np.abs(diagonal) <= shift, shift, 0.0).astype(diagonal.dtype)
-            lu = _by_diagonal_pivots(csc_array(self._matrix + diags_array(shifts)), threshold=0.0)
+            lu = lu_by_diagonal_pivots(csc_array(self.matrix + diags_array(shifts)), threshold=0.0)
             if lu is None or not np.array_equal(lu.perm_r, lu.perm_c):
                 continue
             order = np.argsort(lu.perm_c)
-            difference = lu.L @ lu.U - self._matrix[order][:, order]
+            difference = lu.L @ lu.U - self.matrix[order][:, order]
             if float(norm(difference, 1)) < least:
                 signs: np.ndarray = np.sign(lu.U.diagonal())
                 return signs
-        return None
-
-
-def _by_diagonal_pivots(matrix: csc_array, *, threshold: float) -> SuperLU | None:
-    return _superlu(
-        matrix,
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=threshold,
-        options={"SymmetricMode": True},
-    )
-
-
-def _by_any_pivots(matrix: csc_array) -> SuperLU | None:
-    return _superlu(matrix, permc_spec="COLAMD")
-
-
-def _superlu(matrix: csc_array, **options: Any) -> SuperLU | None:
-    try:
-        return splu(matrix, **options)
-    except RuntimeError:  # a pivot is zero
         return None
 
 
@@ -240,11 +190,3 @@ def _check_condition(matrix: csc_array, solve: Any) -> None:
     condition = float(norm(matrix, 1)) * _norm_of_inverse(matrix, solve)
     if not condition * float(np.finfo(matrix.dtype).eps) < 1.0:
         raise refuse_singular("the sparse matrix", 0.0)
-
-
-def _parity(permutation: np.ndarray) -> int:
-    """1 for an even permutation, -1 for an odd one: by the number of its cycles."""
-    n = permutation.size
-    graph = coo_array((np.ones(n), (np.arange(n), permutation)), shape=(n, n))
-    cycles, _ = connected_components(graph, directed=False)
-    return 1 if (n - cycles) % 2 == 0 else -1

@@ -15,7 +15,9 @@ from hessop.operators.structured import (
     check_damping,
 )
 
-__all__ = ["InverseOperator"]
+__all__ = ["InverseOperator", "refined"]
+
+Map = Callable[[np.ndarray], np.ndarray]
 
 
 class InverseOperator(StructuredOperator):
@@ -49,16 +51,7 @@ class InverseOperator(StructuredOperator):
         return self._block_product(v[:, None])[:, 0]
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
-        X = self._solve(V)
-        before = np.inf
-        for _ in range(self._refinements):
-            residual = V - self._original._block_product(X)
-            size = float(np.abs(residual).max(initial=0.0))
-            if not size < 0.5 * before:  # it is rounding by now
-                break
-            X = X + self._solve(residual)
-            before = size
-        return X
+        return refined(self._solve, self._original._block_product, V, self._refinements)
 
     def inverse(self, damping: float = 0.0) -> StructuredOperator:
         """The matrix itself.
@@ -99,3 +92,26 @@ class InverseOperator(StructuredOperator):
 
     def __reduce__(self) -> Any:
         return type(self._original).inverse, (self._original,)
+
+
+def refined(solve: Map, multiply: Map, B: np.ndarray, most: int) -> np.ndarray:
+    """Solutions for a block of columns, corrected by those for their residuals.
+
+    Parameters
+    ----------
+    solve, multiply : callable
+        Take a block, (n, k), to an approximate solution, and to a product with the matrix.
+    B : ndarray, shape (n, k)
+    most : int
+        Corrections at most; fewer where residuals do not go down any more.
+    """
+    X = solve(B)
+    before = np.inf
+    for _ in range(most):
+        residual = B - multiply(X)
+        size = float(np.abs(residual).max(initial=0.0))
+        if not size < 0.5 * before:  # it is rounding by now
+            break
+        X = X + solve(residual)
+        before = size
+    return X

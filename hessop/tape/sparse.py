@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 from scipy.sparse import coo_array, csr_array, eye_array, vstack
 
-from hessop.tape.instructions import Contract, Gather, Opaque, Read, Reduce, Scatter, Sum
+from hessop.tape.entries import count_entries, instruction_matrices
+from hessop.tape.instructions import Contract, Opaque
 from hessop.tape.program import Program, instruction_sizes
 from hessop.tape.views import read
 
-__all__ = ["PROBED_COLUMNS", "refuse_if_full", "sparse_matrix"]
+__all__ = ["PROBED_COLUMNS", "refuse_if_full", "sparse_matrix", "sparse_values"]
 
 #: An opaque instruction is run for one column at a time, for no more columns than this.
 PROBED_COLUMNS = 256
@@ -41,12 +39,33 @@ def sparse_matrix(program: Program, max_nnz: int) -> csr_array:
         When there are more nonzeros, with the count so far; when an opaque instruction depends on
         too many columns, with its name.
     """
+    last = len(program.instructions)
+    result = sparse_values(program, {last}, max_nnz)[last]
+    result.sum_duplicates()
+    result.eliminate_zeros()
+    return result
+
+
+def sparse_values(program: Program, wanted: set[int], max_nnz: int) -> dict[int, csr_array]:
+    """Values of a program as matrices that multiply its argument; see `sparse_matrix`.
+
+    Parameters
+    ----------
+    program : Program
+    wanted : set of int
+        The numbers of the values.
+    max_nnz : int
+    """
     sizes = instruction_sizes(program)
+    needed = _needed_for(program, wanted)
     last_read = {
-        read.value: i for i, ins in enumerate(program.instructions, 1) for read in ins.reads
+        read.value: number
+        for number in sorted(needed - {0})
+        for read in program.instructions[number - 1].reads
     }
     values: dict[int, csr_array] = {0: eye_array(sizes[0], dtype=program.dtype, format="csr")}
-    for number, instruction in enumerate(program.instructions, 1):
+    for number in sorted(needed - {0}):
+        instruction = program.instructions[number - 1]
         last = number == len(program.instructions)
         where = "in the result" if last else f"in %{number}, a value on the way to the result"
         if isinstance(instruction, Opaque):
@@ -54,36 +73,25 @@ def sparse_matrix(program: Program, max_nnz: int) -> csr_array:
         else:
             value = csr_array((sizes[number], program.columns), dtype=program.dtype)
             if isinstance(instruction, Contract):
-                rows = instruction.x.view.shape[1]
-                entries = rows * int(np.count_nonzero(instruction.constant))
-                refuse_if_full(entries, max_nnz, where)
-            for source, matrix in _matrices(instruction, sizes, number, program.dtype):
+                refuse_if_full(count_entries(instruction), max_nnz, where)
+            for source, matrix in instruction_matrices(instruction, sizes, number, program.dtype):
                 product = _product(matrix, values[source], source == 0, max_nnz, where)
                 value = product if value.nnz == 0 else value + product
         refuse_if_full(value.nnz, max_nnz, where)
         values[number] = value
         for one in instruction.reads:
-            if last_read[one.value] == number:
+            if last_read[one.value] == number and one.value not in wanted:
                 values.pop(one.value, None)
-    result = values[len(program.instructions)]
-    result.sum_duplicates()
-    result.eliminate_zeros()
-    return result
+    return values
 
 
-def _matrices(
-    instruction: Any, sizes: list[int], number: int, dtype: Any
-) -> Iterator[tuple[int, csr_array]]:
-    """For each value that an instruction reads, the matrix that it multiplies it with."""
-    pieces: dict[int, list[tuple[np.ndarray, np.ndarray, Any]]] = {}
-    for value, rows, columns, entries in _ENTRIES[type(instruction)](instruction, sizes):
-        entries = np.broadcast_to(np.asarray(entries, dtype=dtype), rows.shape)
-        pieces.setdefault(value, []).append((rows, columns, entries))
-    for value, some in pieces.items():
-        rows, columns, entries = (np.concatenate([p[i].ravel() for p in some]) for i in range(3))
-        matrix = coo_array((entries, (rows, columns)), shape=(sizes[number], sizes[value])).tocsr()
-        matrix.eliminate_zeros()
-        yield value, matrix
+def _needed_for(program: Program, wanted: set[int]) -> set[int]:
+    """These values, and all that they are made of."""
+    needed = set(wanted)
+    for number in range(max(wanted), 0, -1):
+        if number in needed:
+            needed.update(one.value for one in program.instructions[number - 1].reads)
+    return needed
 
 
 def _product(
@@ -143,64 +151,3 @@ def _probed(instruction: Opaque, program: Program, values: dict[int, csr_array])
     entries, rows, numbers = (np.concatenate([some[i] for some in found]) for i in range(3))
     matrix: csr_array = coo_array((entries, (rows, numbers)), shape=shape).tocsr()
     return matrix.astype(program.dtype, copy=False)
-
-
-# --- entries of an instruction's matrix -----------------------------------------------------------
-
-Entries = Iterator[tuple[int, np.ndarray, np.ndarray, Any]]
-
-
-def _positions(one: Read, sizes: list[int]) -> np.ndarray:
-    """Where in its value a read takes every entry from."""
-    return read(one.view, _count(sizes[one.value]))
-
-
-def _count(size: int) -> np.ndarray:
-    return np.arange(size, dtype=np.int32 if size < 2**31 else np.int64)
-
-
-def _sum(instruction: Sum, sizes: list[int]) -> Entries:
-    size = int(np.prod(instruction.shape))
-    for term in instruction.terms:
-        rows = read(term.region, _count(size))
-        yield term.value, rows, _positions(term, sizes), term.factor
-
-
-def _gather(instruction: Gather, sizes: list[int]) -> Entries:
-    columns = _positions(instruction.x, sizes).ravel()[instruction.index]
-    yield instruction.x.value, _count(len(columns)), columns, 1.0
-
-
-def _scatter(instruction: Scatter, sizes: list[int]) -> Entries:
-    columns = _positions(instruction.x, sizes).ravel()
-    yield instruction.x.value, instruction.index, columns, 1.0
-
-
-def _reduce(instruction: Reduce, sizes: list[int]) -> Entries:
-    columns = _positions(instruction.x, sizes)
-    kept = iter(instruction.shape)
-    shape = [1 if axis in instruction.axes else next(kept) for axis in range(columns.ndim)]
-    rows = np.broadcast_to(_count(int(np.prod(shape))).reshape(shape), columns.shape)
-    yield instruction.x.value, rows, columns, 1.0
-
-
-def _contract(instruction: Contract, sizes: list[int]) -> Entries:
-    batch, rows, _ = instruction.x.view.shape
-    columns = instruction.constant.shape[2]
-    # Of all combinations (batch, inner, columns), only those where the constant is not zero.
-    b, i, c = np.nonzero(instruction.constant)
-    of_x = _positions(instruction.x, sizes)[b, :, i]
-    if instruction.constant_first:
-        numbers = _count(batch * columns * rows).reshape(batch, columns, rows)[b, c, :]
-    else:
-        numbers = _count(batch * rows * columns).reshape(batch, rows, columns)[b, :, c]
-    yield instruction.x.value, numbers, of_x, instruction.constant[b, i, c][:, None]
-
-
-_ENTRIES: dict[type, Callable[[Any, list[int]], Entries]] = {
-    Sum: _sum,
-    Gather: _gather,
-    Scatter: _scatter,
-    Reduce: _reduce,
-    Contract: _contract,
-}
