@@ -12,9 +12,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.sparse import coo_array, csc_array
 
-from hessop.tape.entries import count_entries, instruction_matrices
+from hessop.tape.entries import count_entries, instruction_entries
 from hessop.tape.instructions import Opaque
 from hessop.tape.program import Program, instruction_sizes
 from hessop.tape.sparse import PROBED_COLUMNS, refuse_if_full, sparse_values
@@ -82,55 +82,47 @@ def linear_system(program: Program, damping: float, max_nnz: int) -> LinearSyste
     n, size = sizes[0], int(starts[-1])
     lowered = [i for i in program.instructions if not isinstance(i, Opaque)]
     refuse_if_full(sum(map(count_entries, lowered)) + size, max_nnz, "in the system of all values")
-    of_opaque = _matrices_of_opaque(program, sizes, max_nnz)
+    of_opaque = _entries_of_opaque(program, sizes, max_nnz)
 
-    rows, columns, entries = [], [], []
+    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def put(row: int, column: int, matrix: Any) -> None:
-        found = matrix.tocoo()
-        rows.append(found.coords[0] + row)
-        columns.append(found.coords[1] + column)
-        entries.append(found.data.astype(np.float64))
+    def put(row: int, column: int, rows: Any, columns: Any, entries: Any) -> None:
+        entries = np.broadcast_to(np.asarray(entries, dtype=np.float64), rows.shape)
+        pieces.append((rows.ravel() + row, columns.ravel() + column, entries.ravel()))
 
     for number, instruction in enumerate(program.instructions, 1):
-        blocks = of_opaque.get(number)
-        if blocks is None:
-            blocks = list(instruction_matrices(instruction, sizes, number, program.dtype))
-        for value, matrix in blocks:
-            put(starts[number] - n, starts[value], -matrix)
-    put(0, n, _identity(size - n))
-    put(size - n, starts[-2], _identity(n))
+        found = of_opaque.get(number) or instruction_entries(instruction, sizes)
+        for value, rows, columns, entries in found:
+            put(starts[number] - n, starts[value], rows, columns, np.negative(entries))
+    own = np.arange(size - n)
+    put(0, n, own, own, 1.0)
+    put(size - n, starts[-2], own[:n], own[:n], 1.0)
     if damping:
-        put(size - n, 0, damping * _identity(n))
-    where = (np.concatenate(rows), np.concatenate(columns))
-    matrix = coo_array((np.concatenate(entries), where), shape=(size, size)).tocsc()
+        put(size - n, 0, np.arange(n), np.arange(n), damping)
+    rows, columns, entries = (np.concatenate([one[i] for one in pieces]) for i in range(3))
+    matrix = coo_array((entries, (rows, columns)), shape=(size, size)).tocsc()
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     # The n columns of v are moved past all others.
     return LinearSystem(matrix, n, -1 if n * (size - n) % 2 else 1)
 
 
-def _identity(n: int) -> coo_array:
-    place = np.arange(n)
-    return coo_array((np.ones(n), (place, place)), shape=(n, n))
-
-
-def _matrices_of_opaque(
+def _entries_of_opaque(
     program: Program, sizes: list[int], max_nnz: int
-) -> dict[int, list[tuple[int, Any]]]:
-    """For each opaque instruction, the matrices that multiply values, and these values."""
+) -> dict[int, list[tuple[int, Any, Any, Any]]]:
+    """For each opaque instruction what `instruction_entries` gives for the others."""
     numbers = {i for i, ins in enumerate(program.instructions, 1) if isinstance(ins, Opaque)}
     if not numbers:
         return {}
     if program.columns <= PROBED_COLUMNS:
         # All that they read depends on few numbers: those of the argument.
         values = sparse_values(program, numbers, max_nnz)
-        return {number: [(0, values[number])] for number in numbers}
+        return {number: [(0, *_coordinates(values[number]))] for number in numbers}
     return {number: _by_units(program, number, sizes) for number in numbers}
 
 
-def _by_units(program: Program, number: int, sizes: list[int]) -> list[tuple[int, Any]]:
-    """The matrices of an opaque instruction, by a run for each entry that it reads."""
+def _by_units(program: Program, number: int, sizes: list[int]) -> list[tuple[int, Any, Any, Any]]:
+    """The entries of an opaque instruction's matrices, by a run for each number that it reads."""
     instruction: Any = program.instructions[number - 1]
     values = list(dict.fromkeys(one.value for one in instruction.reads))
     count = sum(sizes[value] for value in values)
@@ -149,5 +141,11 @@ def _by_units(program: Program, number: int, sizes: list[int]) -> list[tuple[int
             arrays = [read(one.view, buffers[one.value]) for one in instruction.reads]
             columns[:, entry] = np.ravel(instruction.function(*arrays))
             buffers[value][entry] = 0.0
-        found.append((value, csr_array(columns)))
+        found.append((value, *_coordinates(coo_array(columns))))
     return found
+
+
+def _coordinates(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and entries."""
+    found = matrix.tocoo()
+    return (*found.coords, found.data)

@@ -11,7 +11,25 @@ from scipy.sparse import coo_array, csr_array
 from hessop.tape.instructions import Contract, Gather, Read, Reduce, Scatter, Sum
 from hessop.tape.views import read
 
-__all__ = ["count_entries", "instruction_matrices"]
+__all__ = ["count_entries", "instruction_entries", "instruction_matrices"]
+
+# A value that is read, rows, columns and entries of its matrix; the latter may be broadcast.
+Entries = Iterator[tuple[int, np.ndarray, np.ndarray, Any]]
+
+
+def instruction_entries(instruction: Any, sizes: list[int]) -> Entries:
+    """The entries of the matrices that an instruction multiplies values with, piece by piece.
+
+    Entries at the same place are to be added.
+
+    Parameters
+    ----------
+    instruction : Instruction
+        Any but an opaque one.
+    sizes : list of int
+        Of all values.
+    """
+    return _ENTRIES[type(instruction)](instruction, sizes)
 
 
 def instruction_matrices(
@@ -30,7 +48,7 @@ def instruction_matrices(
     dtype : dtype
     """
     pieces: dict[int, list[tuple[np.ndarray, np.ndarray, Any]]] = {}
-    for value, rows, columns, entries in _ENTRIES[type(instruction)](instruction, sizes):
+    for value, rows, columns, entries in instruction_entries(instruction, sizes):
         entries = np.broadcast_to(np.asarray(entries, dtype=dtype), rows.shape)
         pieces.setdefault(value, []).append((rows, columns, entries))
     for value, some in pieces.items():
@@ -48,9 +66,6 @@ def count_entries(instruction: Any) -> int:
     if isinstance(instruction, Gather):
         return len(instruction.index)
     return sum(one.view.size for one in instruction.reads)
-
-
-Entries = Iterator[tuple[int, np.ndarray, np.ndarray, Any]]
 
 
 def _positions(one: Read, sizes: list[int]) -> np.ndarray:
