@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackError, eigsh
 
 from hessop.operators.base import BaseOperator
 
-__all__ = ["METHODS", "eigenpairs", "rank_one"]
+__all__ = ["METHODS", "eigenpairs", "nystrom", "orthonormal", "rank_one"]
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -62,38 +62,64 @@ def _lanczos(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator)
 
 
 def _nystrom(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
-    Q = _orthonormal(rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
-    Y = A @ Q
+    Q = orthonormal(rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
+    return nystrom(Q, A @ Q, way_out="Use method='randomized' or 'lanczos'.")
+
+
+def nystrom(Q: np.ndarray, Y: np.ndarray, *, way_out: str) -> Pairs:
+    """The eigenpairs of the Nyström approximation of A, of its products ``Y = A @ Q`` alone.
+
+    Parameters
+    ----------
+    Q : ndarray, shape (n, l)
+        Orthonormal.
+    Y : ndarray, shape (n, l)
+    way_out : str
+        What to do instead, for the error.
+
+    Returns
+    -------
+    s : ndarray, shape (l,)
+        Descending, never negative.
+    U : ndarray, shape (n, l)
+        Orthonormal.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When A is found to be indefinite.
+    """
     # A tiny shift makes the core positive definite, and is taken off again.
-    shift = math.sqrt(A.shape[0]) * float(np.finfo(A.dtype).eps) * float(np.linalg.norm(Y))
-    Y += A.dtype.type(shift) * Q
+    shift = math.sqrt(len(Q)) * float(np.finfo(Y.dtype).eps) * float(np.linalg.norm(Y))
+    Y = Y + Y.dtype.type(shift) * Q
     core = Q.T @ Y
     try:
         C = scipy.linalg.cholesky((core + core.T) / 2)
     except np.linalg.LinAlgError:
         w, V = scipy.linalg.eigh((core + core.T) / 2)
         least = float(w[0]) - shift
-        if least < -math.sqrt(float(np.finfo(A.dtype).eps)) * float(w[-1]):
+        if least < -math.sqrt(float(np.finfo(Y.dtype).eps)) * float(w[-1]):
             raise np.linalg.LinAlgError(
                 f"nystrom: A is not positive semidefinite, it has an eigenvalue below {least:.3g}. "
-                "Use method='randomized' or 'lanczos'."
+                f"{way_out}"
             ) from None
         # Semidefinite up to the rounding of products.
         C = (V * np.sqrt(np.maximum(w, shift or 1.0))).T
         C = np.linalg.qr(C)[1]
     B = scipy.linalg.solve_triangular(C, Y.T, trans="T").T
     U, sigma, _ = np.linalg.svd(B, full_matrices=False)
-    return np.maximum(sigma**2 - A.dtype.type(shift), 0.0), U
+    return np.maximum(sigma**2 - Y.dtype.type(shift), 0.0), U
 
 
 def _randomized(A: BaseOperator, rank: int, columns: int, rng: np.random.Generator) -> Pairs:
-    Q = _orthonormal(A @ rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
+    Q = orthonormal(A @ rng.standard_normal((A.shape[0], columns)).astype(A.dtype))
     small = Q.T @ (A @ Q)
     s, V = scipy.linalg.eigh((small + small.T) / 2)
     return s, Q @ V
 
 
-def _orthonormal(Y: np.ndarray) -> np.ndarray:
+def orthonormal(Y: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the span of some columns, shape (n, l)."""
     Q: np.ndarray = np.linalg.qr(Y)[0]
     return Q
 

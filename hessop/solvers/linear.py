@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,12 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator, is_real_number
 from hessop.operators.structured import StructuredOperator, check_damping, is_symmetric
-from hessop.solvers.iterations import METHODS, SYMMETRIC_METHODS, run
+from hessop.solvers.iterations import METHODS, refine, run
 from hessop.solvers.results import NegativeCurvature, SolveResult, joined, report_failure
 from hessop.solvers.right_sides import RightSide, read_right_side
-from hessop.solvers.systems import System
+from hessop.solvers.runs import SYMMETRIC_METHODS
+from hessop.solvers.systems import System, length
+from hessop.solvers.verdicts import result_of
 
 __all__ = ["real_operator", "solve", "solve_vector"]
 
@@ -49,8 +52,8 @@ def solve(
         A block is solved one column after the other; a tree is nested like the parameters of A.
     method : {"auto", "cg", "minres", "gmres", "lgmres", "bicgstab", "lsmr"}
         ``"auto"``: the inverse of a structured operator, which is exact; for other symmetric ones
-        cg, and from the first direction of negative curvature on minres; gmres for a square A
-        that is not symmetric, lsmr for one that is not square.
+        cg, and from the first direction of negative or no curvature on minres; gmres for a square
+        A that is not symmetric, lsmr for one that is not square.
     M : LinearOperator or matrix, optional
         Preconditioner: an approximation of the inverse. Positive definite for cg and minres; lsmr
         takes none.
@@ -59,15 +62,15 @@ def solve(
     x0 : array_like or tree, optional
         Where to start, in the form of the solution; zeros by default.
     rtol, atol : float
-        Solved when ``||b - A x|| <= max(rtol ||b||, atol)``. For float32 operators, rtol is at
+        Solved when ``||b - A x|| <= t = max(rtol ||b||, atol)``. For float32 operators, rtol is at
         least ten units in the last place. lsmr also ends, as converged, at a least-squares
-        solution: ``||Aᵀ r|| <= rtol ||A|| ||r||``.
+        solution: ``||Aᵀ r|| <= t / ||b|| ||A|| ||r||``.
     maxiter : int, optional
         The most products with A, for one right-hand side: 10 n unless said otherwise. The few that
         measure the result come on top.
     callback : callable, optional
         ``callback(x)`` with a flat iterate, after each iteration (of gmres and lgmres: each
-        restart; none of lsmr). It may raise StopIteration, which ends the solve.
+        restart; none of lsmr). It may raise StopIteration, which ends the solve with this x.
     progress : bool
         Show a bar of the products; needs tqdm.
     strict : bool
@@ -108,7 +111,7 @@ def solve(
     >>> H = hessian_operator(fun, np.linspace(-1.0, 1.0, 5))
     >>> result = solve(H, -H.gradient)
     >>> result.converged, result.method, result.n_matvec
-    (True, 'cg', 4)
+    (True, 'cg', 3)
 
     Of a saddle, the direction that leads down comes along:
 
@@ -128,122 +131,76 @@ def solve(
     rtol = _accuracy(rtol, atol, operator)
     damping = check_damping(damping)
     symmetric, spent = _symmetry(operator, method)
+    inverse = _exact_inverse(operator, damping) if method == "auto" else None
+    columns, starts = side.columns, side.start(x0)
+    if operator.shape[0] != operator.shape[1] and damping:
+        operator, columns = _penalized(operator, columns, damping)
+        damping = 0.0
     limit = _PRODUCTS * operator.shape[1] if maxiter is None else _limit(maxiter)
-    exact = None
-    if x0 is None and method == "auto":
-        exact = _by_inverse(operator, side.columns, damping)
-    if exact is not None:
-        start = exact
-    else:
-        start = np.zeros(side.solution_shape) if x0 is None else side.start(x0)
+    is_stopped = False
 
-    def vector(column: np.ndarray, x: np.ndarray, bar: Any) -> SolveResult:
-        x = x if column.any() else np.zeros_like(x)
+    def solved(column: np.ndarray, x: np.ndarray, bar: Any) -> SolveResult:
+        nonlocal is_stopped
         system = System(
             operator,
             column,
             damping=damping,
             symmetric=symmetric,
-            x0=x,
-            target=max(rtol * float(np.linalg.norm(column)), atol),
+            x0=x if column.any() else np.zeros_like(x),
+            target=max(rtol * length(column), atol),
             limit=limit,
             callback=callback,
             bar=bar,
         )
-        return solve_vector(system, method, M, is_exact=exact is not None)
+        if not math.isfinite(system.residual_norm):
+            raise ValueError("the length of b - A x0 overflows. Scale b, or begin elsewhere.")
+        if is_stopped:
+            return result_of(system, "converged" if system.is_solved() else "stopped", "none")
+        result = solve_vector(system, method, M, inverse=inverse)
+        is_stopped = result.status == "stopped"
+        return result
 
     with progress_bar(progress, None, desc="solve", unit="product") as bar:
-        if side.columns.ndim == 1:
-            result = vector(side.columns, start, bar)
+        if columns.ndim == 1:
+            result = solved(columns, starts, bar)
         else:
-            pairs = zip(side.columns.T, start.T, strict=True)
-            result = joined(tuple([vector(column, x, bar) for column, x in pairs]))
+            pairs = zip(columns.T, starts.T, strict=True)
+            result = joined(tuple([solved(b, x, bar) for b, x in pairs]))
     result = _in_form(result, side, spent)
     report_failure(result, strict=strict)
     return result
 
 
 def solve_vector(
-    system: System, method: str, M: LinearOperator | None, *, is_exact: bool = False
+    system: System,
+    method: str,
+    M: LinearOperator | None,
+    *,
+    inverse: LinearOperator | None = None,
 ) -> SolveResult:
     """Solve a system of one right-hand side, without a warning where that fails.
 
     Parameters
     ----------
     system, method, M
-    is_exact : bool
-        Whether the system starts from a product with the exact inverse.
+    inverse : LinearOperator, optional
+        The exact inverse, which is tried first.
     """
     if system.is_solved():
-        return _result(system, "converged", "inverse" if is_exact else "none")
+        return result_of(system, "converged", "none")
+    if inverse is not None:
+        status = refine(system, inverse)
+        if status != "breakdown":
+            return result_of(system, status, "inverse")
     if method != "auto":
-        return _result(system, run(system, method, M), method)
+        return result_of(system, run(system, method, M), method)
     if not system.symmetric:
-        method = "gmres" if system.is_square else "lsmr"
-        return _result(system, run(system, method, M), method)
+        method = "gmres" if system.A.shape[0] == system.A.shape[1] else "lsmr"
+        return result_of(system, run(system, method, M), method)
     status = run(system, "cg", M)
-    if status != "negative curvature":
-        return _result(system, status, "cg")
-    return _result(system, run(system, "minres", M), "cg, minres")
-
-
-def _result(system: System, status: str, method: str) -> SolveResult:
-    status, reason = _verdict(system, status, method)
-    return SolveResult(
-        x=system.x,
-        converged=status == "converged",
-        status=status,
-        reason=reason,
-        residual_norm=system.residual_norm,
-        n_matvec=system.spent,
-        history=np.array(system.history),
-        negative_curvature=system.negative_curvature,
-        method=method,
-    )
-
-
-def _verdict(system: System, status: str, method: str) -> tuple[str, str]:
-    """The status of a finished run, and the reason in words."""
-    size = float(np.linalg.norm(system.b))
-    residual = f"the residual is {system.residual_norm / size if size else 0.0:.1e} of b"
-    if status == "converged":
-        return status, f"{residual}."
-    asked = f"{residual}, asked for were {system.target / size:.1e}"
-    if status in ("stagnated", "iteration limit") and (system.symmetric or method == "lsmr"):
-        if method == "lsmr" and system.is_least_squares():
-            return "converged", (
-                f"{residual}, and orthogonal to the range of A: x is a least-squares solution."
-            )
-        ratio = system.normal_ratio()
-        if ratio <= system.eps**0.5:
-            return "inconsistent", (
-                f"{asked}, and A shrinks what is left of b to {ratio:.1e} of its norm: A is "
-                "singular or nearly so, and b is not in its range. x is a least-squares solution; "
-                "a damping makes the system regular."
-            )
-    if status == "iteration limit":
-        return status, (
-            f"{asked}, after {system.limit:,} products. Give a preconditioner M, such as "
-            "nystrom_preconditioner(A), a damping, or a larger maxiter."
-        )
-    if status == "negative curvature":
-        return status, (
-            f"{asked}, and cg has met a direction along which A is not positive: it does not "
-            "apply. Use method='auto' or 'minres', or a damping above the most negative "
-            "eigenvalue."
-        )
-    if status == "stopped":
-        return status, f"{asked}; callback has stopped it."
-    if status == "breakdown":
-        return status, (
-            f"{asked}, when {method} has broken down. Use another method, a preconditioner M or a "
-            "damping."
-        )
-    return "stagnated", (
-        f"{asked}, and it does not go down any more: for a matrix of norm {system.norm:.1e} and "
-        f"an x of norm {float(np.linalg.norm(system.x)):.1e}, this is all that rounding allows, or "
-        f"all that {method} achieves. Use a damping, a preconditioner M, or a larger rtol."
-    )
+    if status != "not positive definite":
+        return result_of(system, status, "cg")
+    return result_of(system, run(system, "minres", M), "cg, minres")
 
 
 def _in_form(result: SolveResult, side: RightSide, spent: int) -> SolveResult:
@@ -255,6 +212,7 @@ def _in_form(result: SolveResult, side: RightSide, spent: int) -> SolveResult:
         result,
         x=side.solution(result.x),
         n_matvec=result.n_matvec + spent,
+        history=result.history + np.array([spent, 0.0]),
         negative_curvature=curvature,
     )
 
@@ -267,18 +225,26 @@ def real_operator(A: Any, name: str = "A") -> LinearOperator:
 
     Raises
     ------
-    TypeError
-        When it is neither, or complex.
+    TypeError, ValueError
+        When it is neither, complex, or empty.
     """
+    if isinstance(A, np.ndarray):
+        _check_shape(A.shape, name)
     try:
         operator = aslinearoperator(A)
     except TypeError:
         raise TypeError(
             f"{name} is a {type(A).__name__}, expected a LinearOperator or a matrix."
         ) from None
+    _check_shape(tuple(operator.shape), name)
     if np.dtype(operator.dtype or float).kind not in "biuf":
         raise TypeError(f"{name} has dtype {operator.dtype}, expected real numbers.")
     return operator
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{name} has shape {shape}, expected (m, n), and at least one entry.")
 
 
 def _symmetry(operator: LinearOperator, method: str) -> tuple[bool, int]:
@@ -298,7 +264,10 @@ def _symmetry(operator: LinearOperator, method: str) -> tuple[bool, int]:
         return operator.symmetric, 0
     if method in SYMMETRIC_METHODS:
         return True, 0
-    return (is_symmetric(operator), 2) if method == "auto" else (False, 0)
+    if method != "auto":
+        return False, 0
+    with np.errstate(all="ignore"):  # what is not finite is found by the first product of a solve
+        return is_symmetric(operator), 2
 
 
 def _preconditioner(M: Any, operator: LinearOperator, method: str) -> LinearOperator | None:
@@ -327,12 +296,30 @@ def _limit(maxiter: Any) -> int:
     return int(maxiter)
 
 
-def _by_inverse(operator: LinearOperator, columns: np.ndarray, damping: float) -> np.ndarray | None:
-    """The solution by the exact inverse of a structured operator, where there is one."""
+def _exact_inverse(operator: LinearOperator, damping: float) -> LinearOperator | None:
+    """The inverse of a structured operator, where there is one."""
     if not isinstance(operator, StructuredOperator):
         return None
     try:
-        x = operator.inverse(damping) @ columns
+        return operator.inverse(damping)
     except (np.linalg.LinAlgError, TypeError, ValueError):  # singular, or no damped inverse
         return None
-    return np.asarray(x, dtype=np.float64)
+
+
+def _penalized(
+    A: LinearOperator, columns: np.ndarray, damping: float
+) -> tuple[LinearOperator, np.ndarray]:
+    """The least-squares problem ``||b - A x||² + damping ||x||²`` as one without a penalty."""
+    if damping < 0.0:
+        raise ValueError(
+            f"damping is {damping}, expected a number from 0 for an A of shape {A.shape}: it is "
+            "the penalty damping ||x||²."
+        )
+    (m, n), root = A.shape, damping**0.5
+    operator = LinearOperator(
+        (m + n, n),
+        matvec=lambda v: np.concatenate([A.matvec(v), root * v]),
+        rmatvec=lambda u: A.rmatvec(u[:m]) + root * u[m:],
+        dtype=A.dtype,
+    )
+    return operator, np.concatenate([columns, np.zeros((n, *columns.shape[1:]))])

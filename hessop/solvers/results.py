@@ -35,23 +35,27 @@ class SolveResult:
     Attributes
     ----------
     x : ndarray, shape (n,) or (n, k), or tree
-        In the form of b.
+        In the form of b. The iterate of smallest residual; or the last one, where cg has met its
+        limit (its residuals may go up on the way) or callback has ended the solve.
     converged : bool
         Whether the residual is as small as was asked for; with several columns, all of them.
     status : str
-        ``"converged"``, ``"iteration limit"``, ``"inconsistent"``, ``"stagnated"``,
-        ``"breakdown"`` or ``"stopped"``; with several columns, that of the worst.
+        ``"converged"``, ``"iteration limit"``, ``"inconsistent"``, ``"stagnated"``, ``"not positive
+        definite"`` (cg), ``"breakdown"`` or ``"stopped"`` (by callback); with several columns, that
+        of the worst.
     reason : str
         The same in words, with figures and what to try.
     residual_norm : float, or ndarray of shape (k,)
-        ``||b - A x||``, computed from x at the end; A with its damping.
+        ``||b - A x||``, computed from x at the end. A is the damped one, and for a penalty that is
+        ``(||b - A x||² + damping ||x||²) ** 0.5``.
     n_matvec : int
         Products with A, and with its transpose, those included that have measured residuals.
     history : ndarray, shape (i, 2)
         Products spent, and the norm of the residual then. For cg it is the one that cg goes by,
-        for the others it is measured, about every tenth iteration.
+        for the others it is measured, about every tenth iteration. The last is ``residual_norm``.
     negative_curvature : NegativeCurvature or None
-        The direction of most negative curvature that was met, of A with its damping.
+        The direction of most negative curvature that was met, of A with its damping. None where
+        that is zero up to rounding.
     method : str
         What was run: ``"cg"``, ``"cg, minres"``, ``"inverse"``...
     columns : tuple of SolveResult
@@ -73,7 +77,8 @@ class SolveResult:
 def joined(columns: tuple[SolveResult, ...]) -> SolveResult:
     """The results of the columns of a block as one."""
     failed = [column for column in columns if not column.converged]
-    worst = max(failed or columns, key=lambda column: float(column.residual_norm))
+    stopped = [column for column in failed if column.status == "stopped"]
+    worst = max(stopped or failed or columns, key=lambda column: float(column.residual_norm))
     curved = [c.negative_curvature for c in columns if c.negative_curvature is not None]
     spent = np.cumsum([0, *(column.n_matvec for column in columns)])
     histories = [

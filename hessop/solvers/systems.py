@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NonFiniteError
+from hessop.operators.base import BaseOperator
 from hessop.operators.checks import all_finite, first_bad
 from hessop.solvers.results import NegativeCurvature
 
-__all__ = ["Halt", "System"]
+__all__ = ["Halt", "System", "length", "power_of_two"]
 
 
 class Halt(Exception):
@@ -34,7 +36,7 @@ class System:
     A : LinearOperator, shape (m, n)
     b : ndarray, shape (m,)
     damping : float
-        Added to a square A; for another one, the penalty of least squares, ``damping ||x||²``.
+        Zero where A is not square.
     symmetric : bool
     x0 : ndarray, shape (n,)
     target : float
@@ -45,8 +47,6 @@ class System:
         ``callback(x)`` after each iteration; StopIteration ends the run.
     bar
         A progress bar, or None.
-    watch : callable, optional
-        Gets every vector and its product.
 
     Attributes
     ----------
@@ -58,7 +58,9 @@ class System:
     spent : int
         Products with A and its transpose so far.
     norm : float
-        The largest ``||A v|| / ||v||`` met, a lower bound of the norm.
+        The largest ``||(A + damping I) v|| / ||v||`` met, a lower bound of the norm.
+    curvature : float
+        ``vᵀ (A + damping I) v / vᵀ v`` for the last v, where the matrix is symmetric.
     history : list of (int, float)
     """
 
@@ -74,104 +76,156 @@ class System:
         limit: int,
         callback: Callable[[np.ndarray], Any] | None = None,
         bar: Any = None,
-        watch: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ) -> None:
         self.A = A
         self.b = b
-        self.is_square = A.shape[0] == A.shape[1]
-        self.damping = damping if self.is_square else 0.0
-        self.ridge = 0.0 if self.is_square else damping
+        self.damping = damping
         self.symmetric = symmetric
         self.target = target
         self.limit = limit
         self.eps = float(np.finfo(A.dtype if A.dtype == np.float32 else np.float64).eps)
         self.callback = callback
         self._bar = bar
-        self._watch = watch
         self.spent = 0
         self.norm = 0.0
         self.history: list[tuple[int, float]] = []
-        self.negative_curvature: NegativeCurvature | None = None
+        self.curvature = 0.0
+        self._most_negative: NegativeCurvature | None = None
+        self._has_probed = False
+        self._ratio: float | None = None
         self.x = x0
-        self.residual = b - self.product(x0) if x0.any() else b.copy()
-        self.residual_norm = float(np.linalg.norm(self.residual))
+        self.residual = self._residual(x0)
+        self.residual_norm = length(self.residual)
         self.note(self.residual_norm)
 
-    @property
-    def operator(self) -> LinearOperator:
-        """The damped matrix for a solver of SciPy, ended by `Halt` when products run out."""
-        shape = self.A.shape
-        return LinearOperator(
-            shape, matvec=self.limited_product, rmatvec=self._adjoint_product, dtype=np.float64
-        )
+    # --- products ---------------------------------------------------------------------------------
 
-    def limited_product(self, v: np.ndarray) -> np.ndarray:
-        """A product that is counted, and refused when there are none left."""
-        if self.spent >= self.limit:
-            raise Halt("iteration limit")
-        return self.product(v)
-
-    def product(self, v: np.ndarray) -> np.ndarray:
-        """``(A + damping I) v``."""
-        if not all_finite(v):
+    def product(self, v: np.ndarray, size: float | None = None) -> np.ndarray:
+        """``(A + damping I) v``: a fresh array. The length of v is its size, if it is known."""
+        size = length(v) if size is None else size
+        if not math.isfinite(size):
             raise Halt("breakdown")
-        v = v.reshape(-1)
-        product = np.asarray(self.A.matvec(v), dtype=np.float64).reshape(-1)
-        if self._watch is not None:
-            self._watch(v, product)
-        self._spend(product)
-        if self.damping:
-            product = product + self.damping * v
-        self._look_at(v, product)
+        product = self._counted(self.A.matvec(v), v, size)
+        if self.symmetric and size:
+            self._look_at(v, product, size)
         return product
 
-    def _adjoint_product(self, u: np.ndarray) -> np.ndarray:
+    def limited_product(self, v: np.ndarray, size: float | None = None) -> np.ndarray:
+        """A product that is refused, by `Halt`, when there are none left."""
         if self.spent >= self.limit:
             raise Halt("iteration limit")
-        return self._adjoint(u) + self.damping * u.reshape(-1) if self.damping else self._adjoint(u)
+        return self.product(v, size)
 
-    def _adjoint(self, u: np.ndarray) -> np.ndarray:
-        product = np.asarray(self.A.rmatvec(u.reshape(-1)), dtype=np.float64).reshape(-1)
-        self._spend(product)
-        return product
+    def adjoint_product(self, u: np.ndarray) -> np.ndarray:
+        """``(Aᵀ + damping I) u``.
 
-    def _spend(self, product: np.ndarray) -> None:
+        Raises
+        ------
+        TypeError
+            When A has no adjoint.
+        """
+        if self.symmetric:
+            return self.product(u)
+        try:
+            product = self.A.rmatvec(u)
+        except NotImplementedError:
+            raise TypeError(
+                f"A is a {type(self.A).__name__} without an adjoint, which lsmr needs. Give its "
+                "rmatvec, or where A is square, use method='gmres'."
+            ) from None
+        return self._counted(product, u, length(u))
+
+    def _counted(self, given: Any, v: np.ndarray, size: float) -> np.ndarray:
+        # Other operators may give the same array again, or the vector itself.
+        copy = None if isinstance(self.A, BaseOperator) else True
+        product: np.ndarray = np.array(given, dtype=np.float64, copy=copy).reshape(-1)
         self.spent += 1
         if self._bar is not None:
             self._bar.update(1)
-        if not all_finite(product):
+        if self.damping:
+            product += self.damping * v
+        grown = length(product)
+        if not math.isfinite(grown) and not all_finite(product):
             raise NonFiniteError(
                 f"A @ v has {first_bad(product)}, though v is finite. The operator itself is not "
                 "finite."
             )
+        if size:
+            self.norm = max(self.norm, grown / size)
+        return product
 
-    def _look_at(self, v: np.ndarray, product: np.ndarray) -> None:
-        length = float(np.linalg.norm(v))
-        if length == 0.0:
-            return
-        self.norm = max(self.norm, float(np.linalg.norm(product)) / length)
-        if not self.symmetric:
-            return
-        curvature = float((v / length) @ (product / length))
-        known = self.negative_curvature.value if self.negative_curvature else 0.0
-        # Below the rounding of the product, a sign says nothing.
-        if curvature < min(known, -10.0 * self.eps * self.norm):
-            self.negative_curvature = NegativeCurvature(v / length, curvature)
+    # --- curvature --------------------------------------------------------------------------------
+
+    @property
+    def rounding(self) -> float:
+        """What a curvature ``vᵀ (A + damping I) v / vᵀ v`` may be wrong by, for the norm met."""
+        scale = self.norm + abs(self.damping)
+        return 10.0 * math.sqrt(self.b.size) * self.eps * scale
+
+    @property
+    def negative_curvature(self) -> NegativeCurvature | None:
+        """The direction of most negative curvature so far, if that is more than rounding."""
+        found = self._most_negative
+        return found if found is not None and found.value < -self.rounding else None
+
+    def probe(self) -> None:
+        """Multiply a random vector, once: what was met may have been small by its direction."""
+        if not self._has_probed:
+            self._has_probed = True
+            v = np.random.default_rng(0).standard_normal(self.x.size)
+            self._counted(self.A.matvec(v), v, length(v))
+
+    def _look_at(self, v: np.ndarray, product: np.ndarray, size: float) -> None:
+        with np.errstate(over="ignore"):
+            curvature = float(v @ product) / size / size
+        if not (_SAFE[0] < size < _SAFE[1] and _SAFE[0] < abs(curvature) < _SAFE[1]):
+            curvature = float((v / size) @ (product / size))
+        self.curvature = curvature
+        known = self._most_negative.value if self._most_negative else 0.0
+        if curvature < min(known, -self.rounding):
+            self._most_negative = NegativeCurvature(v / size, curvature)
+
+    # --- residuals --------------------------------------------------------------------------------
 
     def note(self, norm: float) -> None:
         """Write the norm of a residual into the history."""
         self.history.append((self.spent, norm))
 
-    def measure(self, x: np.ndarray) -> float:
-        """The norm of the true residual of x, which is kept if it is the best so far."""
-        residual = self.b - self.product(x)
-        norm = float(np.linalg.norm(residual))
+    def measure(self, x: np.ndarray, *, keep: bool = False) -> float:
+        """The norm of the true residual of x, which is kept if it is the best so far.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n,)
+            A fresh array.
+        keep : bool
+            Whether x is kept if it is not the best, too.
+        """
+        if not all_finite(x):
+            return math.inf
+        residual = self._residual(x)
+        norm = length(residual)
         self.note(norm)
-        # Where a residual hardly goes down, x may be growing in a null space.
-        grows = float(np.linalg.norm(x)) > 2.0 * float(np.linalg.norm(self.x))
-        if norm < (0.999 if grows else 1.0) * self.residual_norm:
-            self.x, self.residual, self.residual_norm = x.copy(), residual, norm
+        if keep or self._is_better(x, residual, norm):
+            self.x, self.residual, self.residual_norm = x, residual, norm
+            self._ratio = None
         return norm
+
+    def _is_better(self, x: np.ndarray, residual: np.ndarray, norm: float) -> bool:
+        if norm <= self.target:
+            return True
+        if self.symmetric and abs(norm - self.residual_norm) < 1e-3 * self.residual_norm:
+            # Least squares may be all that is left, where an x goes on to grow in a null space.
+            return self._normal_ratio_of(residual, norm) < self.normal_ratio()
+        return norm + self.eps * self.norm * length(x) < self.residual_norm
+
+    def _residual(self, x: np.ndarray) -> np.ndarray:
+        size = power_of_two(float(np.abs(x).max()))
+        if not size:
+            return self.b.copy()
+        with np.errstate(over="ignore", under="ignore"):
+            # An x that is huge or tiny may be beyond the range of float32.
+            return self.b - self.product(x / size) * size
 
     def is_solved(self) -> bool:
         """Whether the best residual is small enough."""
@@ -179,16 +233,39 @@ class System:
 
     def is_least_squares(self) -> bool:
         """Whether the best residual is orthogonal to the range of A, up to the tolerance."""
-        size = float(np.linalg.norm(self.b))
-        return self.normal_ratio() <= max(self.target / size, 10.0 * self.eps)
+        return self.normal_ratio() <= self.target / length(self.b)
 
     def normal_ratio(self) -> float:
         """``||Aᵀ r|| / (||A|| ||r||)`` for the residual r: zero for a least-squares solution."""
-        if self.symmetric:
-            normal = self.product(self.residual)
-        else:
-            normal = self._adjoint(self.residual)
-            shift = self.damping * self.residual if self.is_square else -self.ridge * self.x
-            normal = normal + shift
-        scale = self.norm * self.residual_norm
-        return float(np.linalg.norm(normal)) / scale if scale else 0.0
+        if self._ratio is None:
+            self.probe()
+            self._ratio = self._normal_ratio_of(self.residual, self.residual_norm)
+        return self._ratio
+
+    def _normal_ratio_of(self, residual: np.ndarray, norm: float) -> float:
+        normal = length(self.adjoint_product(residual / norm)) if norm else 0.0
+        return normal / self.norm if normal else 0.0
+
+
+# --- lengths without overflow ---------------------------------------------------------------------
+
+_SAFE = (1e-140, 1e140)
+
+
+def length(v: np.ndarray) -> float:
+    """The Euclidean norm; also where squares would be beyond the range of numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = math.sqrt(v @ v)
+    if _SAFE[0] < size < _SAFE[1]:
+        return size
+    largest = float(np.abs(v).max())
+    if not 0.0 < largest < math.inf:
+        return largest
+    return largest * float(np.linalg.norm(v / largest))
+
+
+def power_of_two(size: float) -> float:
+    """The power of two next below a size, by which numbers are scaled without rounding."""
+    if not 0.0 < size < math.inf:
+        return 0.0
+    return math.ldexp(1.0, max(min(math.frexp(size)[1] - 1, 1000), -1000))
