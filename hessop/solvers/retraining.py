@@ -135,9 +135,10 @@ def newton_retrain(
     -----
     The error is estimated as ``||Δ₁|| / (1 - θ)``, where Δ₀ and Δ₁ are both steps and
     ``θ = ||Δ₁|| / ||Δ₀||``: as if further steps got shorter at the same rate. With the Hessian they
-    get so faster near the minimum, and the estimate is too large by the order of θ. See P.
-    Deuflhard, Newton Methods for Nonlinear Problems, 2004, section 2.1, for the contraction of
-    successive corrections as a measure of nonlinearity.
+    get so faster near the minimum, and the estimate is too large by the order of θ; where one step
+    is far from enough, it may be too small. See P. Deuflhard, Newton Methods for Nonlinear
+    Problems, 2004, section 2.1, for the contraction of successive corrections as a measure of
+    nonlinearity.
 
     Examples
     --------
