@@ -44,11 +44,10 @@ class NystromPreconditioner(LowRankOperator):
     rank : int
         The number of eigenvectors that are kept.
     damping : float
-        As given; where none was, the smallest eigenvalue of A as far as it could be estimated, or
-        zero.
+        As given; where none was, a guess of the smallest eigenvalue of A; zero without one.
     condition_estimate : float
-        Of the preconditioned matrix: of a bound where a damping was given; infinite where nothing
-        is known of the smallest eigenvalue.
+        Of the preconditioned matrix: a bound, where a damping was given. Infinite, where nothing is
+        known of the smallest eigenvalue.
     """
 
     symbol = "M"
@@ -96,11 +95,11 @@ def nystrom_preconditioner(
     rank : int, optional
         From 1 to n: as many products are spent, and eigenvalues kept. By default 10 products are
         spent, then as many again, and so on: until all eigenvalues are found, `max_rank` is
-        reached, or twice the products would save `cg` less than they cost.
+        reached, or as many again would spare `cg` less than half their number.
     damping : float, optional
         That of the system which is to be solved, ``(A + damping I) x = b``, not negative. By
         default there is none but what is in A, such as a penalty: then it is chosen from the
-        measured spectrum, see below.
+        measured spectrum: see the notes.
     max_rank : int, optional
         The most products that are spent; by default 256, or n.
     rng : None, int or numpy.random.Generator
@@ -132,13 +131,13 @@ def nystrom_preconditioner(
     column of the sketch is a random probe of what the others leave (E. N. Epperly and J. A. Tropp,
     "Efficient error and variance estimation for randomized matrix computations", SIAM J. Sci.
     Comput. 46, 2024). With the condition κ, `cg` takes about ``√κ log(2 / ε) / 2`` products to
-    ε = 1e-8. The next doubling is thought to divide λ_l + μ as the last one did.
+    ε = 1e-8.
 
-    What A itself adds to μ is its smallest eigenvalue: to decide on doublings, λ_l is followed to
-    the n-th as an exponential, by how it fell last; or, once it levels off, as a power law. It does
-    when a doubling takes less than half of it, and no more than the one before. Without a damping
-    this guess is reported as one, and the condition estimated with it: rather too large, but
-    eigenvalues that fall late, after a plateau, will deceive it.
+    To judge the next doubling, the eigenvalues are followed further as the last one made them fall:
+    as an exponential, or, once they level off, as a power law. They do when a doubling takes less
+    than half off the last of them, and less than the doubling before. So the smallest eigenvalue of
+    A, which adds to μ, is guessed, too. Without a damping this guess is reported as the damping,
+    and the condition is estimated with it. Eigenvalues that fall late, after a plateau, deceive it.
 
     Examples
     --------
@@ -220,9 +219,10 @@ class _Sketch:
     mu: float
     products: int
     rest: float = 0.0  # the norm of what the sketch leaves
+    level: float = math.nan  # where the last of the eigenvalues are
+    drop: float = math.nan  # of the level, since half the products
     tail: float = 0.0  # a guess of the smallest eigenvalue of A
-    fall: float = 0.0  # what the last doubling did to the last eigenvalue, damped, as a factor
-    drop: float = math.nan  # and as a difference, where there were enough columns to tell
+    fall: float = 0.0  # a guess of what twice the products would leave of the last eigenvalue
     is_complete: bool = False
 
     @property
@@ -243,9 +243,12 @@ class _Sketch:
 
     @property
     def doubling_pays(self) -> bool:
-        """Whether cg would be spared more products than it takes to double the sketch."""
+        """Whether cg would be spared half the products, at least, that it takes."""
+        if self.is_complete:
+            return False
         left = 0.5 * math.sqrt(self._condition(self.mu + self.tail)) * math.log(2.0 / _RTOL)
-        return not self.is_complete and left * (1.0 - math.sqrt(self.fall)) > self.products
+        fall = (self.fall * self.last + self.mu) / (self.last + self.mu)
+        return left * (1.0 - math.sqrt(fall)) > 0.5 * self.products
 
 
 def _judge(
@@ -256,26 +259,26 @@ def _judge(
     rounding = 10.0 * math.sqrt(n) * float(np.finfo(s.dtype).eps)
     found = max(1, int(np.count_nonzero(s + mu > rounding * (s[0] + mu))))
     sketch = _Sketch(s[:found], U[:, :found], mu, products)
+    last = sketch.last
     if s[-1] <= rounding * s[0]:
         return replace(sketch, is_complete=True)
-    last = sketch.last
     if products == n:
         return replace(sketch, tail=last, is_complete=True)
-    sketch = replace(sketch, rest=_norm_of_rest(Q, s, U))
-    if earlier is None or earlier.last == 0.0:
+    # The last eigenvalue alone is noise.
+    level = float(np.exp(np.mean(np.log(s[-max(1, products // 4) :].astype(np.float64)))))
+    sketch = replace(sketch, rest=_norm_of_rest(Q, s, U), level=level)
+    if earlier is None:
         return sketch
-    more = products - earlier.products
-    ratio = min(1.0, last / earlier.last)
+    ratio = min(1.0, level / earlier.level)
     power = -math.log(ratio) / math.log(products / earlier.products)
-    drop = earlier.last - last if earlier.products >= _FIRST else math.nan
+    drop = earlier.level - level
     # The drops of an exponential grow, by 1.2 at least, as long as they do not halve it.
-    levels_off = power < 1.0 and drop <= 1.1 * earlier.drop + 1e-3 * last
-    return replace(
-        sketch,
-        tail=last * ((products / n) ** power if levels_off else ratio ** ((n - products) / more)),
-        fall=min(1.0, (last + mu) / (earlier.last + mu)),
-        drop=drop,
-    )
+    if power < 1.0 and drop <= 0.9 * earlier.drop + 1e-3 * level:
+        tail, fall = last * (products / n) ** power, ratio
+    else:
+        per_column = ratio ** (1.0 / (products - earlier.products))
+        tail, fall = last * per_column ** (n - products), per_column**products
+    return replace(sketch, drop=drop, tail=tail, fall=fall)
 
 
 def _norm_of_rest(Q: np.ndarray, s: np.ndarray, U: np.ndarray) -> float:
