@@ -10,9 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import csc_array, csc_matrix, diags_array
 from scipy.sparse.csgraph import structural_rank
-from scipy.sparse.linalg import LinearOperator, norm, onenormest
+from scipy.sparse.linalg import norm
 
-from hessop.operators.lu_factors import LUFactors, lu_by_any_pivots, lu_by_diagonal_pivots
+from hessop.operators.lu_factors import (
+    LUFactors,
+    lu_by_any_pivots,
+    lu_by_diagonal_pivots,
+    one_norm,
+)
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
@@ -179,11 +184,7 @@ class _PivotedFactors(LUFactors):
 
 def _norm_of_inverse(matrix: csc_array, solve: Any) -> float:
     """An estimate of the 1-norm of the inverse, which for a symmetric matrix bounds the 2-norm."""
-    inverse = LinearOperator(
-        matrix.shape, matvec=solve, rmatvec=solve, matmat=solve, rmatmat=solve, dtype=matrix.dtype
-    )
-    with np.errstate(all="ignore"):
-        return float(onenormest(inverse))
+    return one_norm(solve, matrix.shape[0], matrix.dtype)
 
 
 def _check_condition(matrix: csc_array, solve: Any) -> None:

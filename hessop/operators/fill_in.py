@@ -9,8 +9,9 @@ __all__ = ["estimated_fill"]
 
 # The share of vertices, those of the least degree, from which a round chooses.
 _SHARE = 0.25
-# After so many rounds the graph is small and dense, and what is left is guessed.
+# After so many rounds, or entries to be joined in one, the graph is dense, and the rest is guessed.
 _ROUNDS = 24
+_MOST_JOINED = 50_000_000
 
 
 def estimated_fill(matrix: csr_array, limit: int) -> int:
@@ -45,10 +46,14 @@ def estimated_fill(matrix: csr_array, limit: int) -> int:
     count = 0
     for _ in range(_ROUNDS):
         remaining = graph.shape[0]
-        if count > limit or count + remaining**2 <= limit:
-            return count + (0 if count > limit else remaining**2)
+        if count + graph.nnz > limit:
+            return count + int(graph.nnz)
+        if count + remaining**2 <= limit or graph.nnz > remaining**2 // 3:
+            return count + int(remaining**2)
         chosen = _independent(graph, rng)
         degrees = np.diff(graph.indptr)
+        if float(np.sum(degrees[chosen].astype(float) ** 2)) > _MOST_JOINED:
+            break
         count += int(np.sum(2 * degrees[chosen] + 1))
         graph = _eliminated(graph, chosen)
     return count + int(graph.shape[0] * np.sqrt(graph.nnz))

@@ -51,7 +51,7 @@ class InverseOperator(StructuredOperator):
         return self._block_product(v[:, None])[:, 0]
 
     def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return refined(self._solve, self._original._block_product, V, self._refinements)
+        return refined(self._solve, self._original._block_product, V, self._refinements)[0]
 
     def inverse(self, damping: float = 0.0) -> StructuredOperator:
         """The matrix itself.
@@ -94,8 +94,8 @@ class InverseOperator(StructuredOperator):
         return type(self._original).inverse, (self._original,)
 
 
-def refined(solve: Map, multiply: Map, B: np.ndarray, most: int) -> np.ndarray:
-    """Solutions for a block of columns, corrected by those for their residuals.
+def refined(solve: Map, multiply: Map, B: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Solutions for a block of columns, each corrected by that for its residual while that helps.
 
     Parameters
     ----------
@@ -103,15 +103,27 @@ def refined(solve: Map, multiply: Map, B: np.ndarray, most: int) -> np.ndarray:
         Take a block, (n, k), to an approximate solution, and to a product with the matrix.
     B : ndarray, shape (n, k)
     most : int
-        Corrections at most; fewer where residuals do not go down any more.
+        Corrections at most.
+
+    Returns
+    -------
+    X : ndarray, shape (n, k)
+    residuals : ndarray, shape (k,)
+        The largest entry of the residual of each column.
     """
     X = solve(B)
-    before = np.inf
+    residual = B - multiply(X)
+    sizes = np.abs(residual).max(axis=0, initial=0.0)
     for _ in range(most):
-        residual = B - multiply(X)
-        size = float(np.abs(residual).max(initial=0.0))
-        if not size < 0.5 * before:  # it is rounding by now
+        if not sizes.any():
             break
-        X = X + solve(residual)
-        before = size
-    return X
+        corrected = X + solve(residual)
+        left = B - multiply(corrected)
+        after = np.abs(left).max(axis=0, initial=0.0)
+        better = after < sizes
+        X = np.where(better, corrected, X)
+        rests = not (after < 0.5 * sizes).any()  # it is rounding by now
+        residual, sizes = np.where(better, left, residual), np.where(better, after, sizes)
+        if rests:
+            break
+    return X, sizes

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csc_array, diags_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import SuperLU, splu
+from scipy.sparse.linalg import LinearOperator, SuperLU, onenormest, splu
 
 from hessop.operators.structured import SignedLogdet, exact_logdet, refuse_singular
 
-__all__ = ["LUFactors", "lu_by_any_pivots", "lu_by_diagonal_pivots"]
+__all__ = [
+    "LUFactors",
+    "ScaledFactors",
+    "lu_by_any_pivots",
+    "lu_by_diagonal_pivots",
+    "one_norm",
+]
 
 
 class LUFactors:
@@ -72,6 +79,67 @@ class LUFactors:
         assert self.lu is not None
         products = abs(self.lu.L).multiply(abs(self.lu.U).T)
         return np.asarray(products.sum(axis=1)).ravel()
+
+
+class ScaledFactors:
+    """Factors of a matrix whose rows and columns are first brought to one size.
+
+    Pivots are chosen by size, which says nothing between rows of different units.
+
+    Parameters
+    ----------
+    matrix : csc_array, shape (n, n)
+        Structurally regular.
+    """
+
+    def __init__(self, matrix: csc_array) -> None:
+        self._rows = _powers_of_two(abs(matrix).max(axis=1).toarray())
+        scaled = diags_array(1.0 / self._rows) @ matrix
+        self._columns = _powers_of_two(abs(scaled).max(axis=0).toarray())
+        scaled = csc_array(scaled @ diags_array(1.0 / self._columns))
+        self._factors = LUFactors(scaled, lu_by_any_pivots(scaled))
+
+    @property
+    def nnz(self) -> int:
+        """Entries that are stored of both factors."""
+        return self._factors.nnz
+
+    def solve(self, B: np.ndarray) -> np.ndarray:
+        """``A⁻¹ B`` for a block of columns."""
+        solution: np.ndarray = self._factors.solve(B / self._rows[:, None])
+        solution /= self._columns[:, None]
+        return solution
+
+    def is_singular(self) -> bool:
+        """Whether a pivot is zero, or rounding."""
+        return self._factors.is_singular()
+
+    def slogdet(self) -> SignedLogdet:
+        """Sign and logarithm of the determinant."""
+        sign, logabsdet = self._factors.slogdet()
+        scale = float(np.sum(np.log(self._rows)) + np.sum(np.log(self._columns)))
+        return SignedLogdet(sign, logabsdet + scale)
+
+
+def _powers_of_two(sizes: np.ndarray) -> np.ndarray:
+    """The powers of two next to sizes: they scale without rounding."""
+    _, exponents = np.frexp(np.ravel(sizes))
+    powers: np.ndarray = np.ldexp(1.0, np.clip(exponents, -1000, 1000))
+    return powers
+
+
+def one_norm(multiply: Callable[[np.ndarray], np.ndarray], n: int, dtype: Any = float) -> float:
+    """An estimate of the 1-norm of a symmetric matrix, from its products with blocks."""
+    operator = LinearOperator(
+        (n, n),
+        matvec=lambda v: multiply(np.reshape(v, (-1, 1)))[:, 0],
+        rmatvec=lambda v: multiply(np.reshape(v, (-1, 1)))[:, 0],
+        matmat=multiply,
+        rmatmat=multiply,
+        dtype=np.dtype(dtype),
+    )
+    with np.errstate(all="ignore"):
+        return float(onenormest(operator))
 
 
 def lu_by_diagonal_pivots(matrix: csc_array, *, threshold: float) -> SuperLU | None:

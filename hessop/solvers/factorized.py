@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import structural_rank
-from scipy.sparse.linalg import LinearOperator, onenormest
 
 from hessop._errors import NoProgramError
 from hessop.operators.base import BaseOperator
 from hessop.operators.fill_in import estimated_fill
 from hessop.operators.inverses import refined
-from hessop.operators.lu_factors import LUFactors, lu_by_any_pivots
+from hessop.operators.lu_factors import ScaledFactors, one_norm
 from hessop.operators.recorded import RecordedOperator
 from hessop.operators.structured import (
     SignedLogdet,
@@ -25,6 +24,7 @@ from hessop.tape.elimination import LinearSystem, linear_system
 
 __all__ = ["FactorizedInverse", "factorized_inverse"]
 
+_BY_PRODUCTS = "Solve with products alone: solve(A, b), or inverse_operator(A)."
 # Nonzeros of the factors that are allowed without being told: about 2.4 GB.
 _MOST_NONZEROS = 200_000_000
 # Numbers of a right-hand side in all unknowns that is solved for at once.
@@ -55,7 +55,11 @@ class FactorizedInverse(BaseOperator):
     symbol = "A⁻¹"
 
     def __init__(
-        self, original: RecordedOperator, damping: float, system: LinearSystem, factors: LUFactors
+        self,
+        original: RecordedOperator,
+        damping: float,
+        system: LinearSystem,
+        factors: ScaledFactors,
     ) -> None:
         super().__init__(original.dtype, original.shape, symmetric=True)
         self.original = original
@@ -63,7 +67,10 @@ class FactorizedInverse(BaseOperator):
         self.layout: Layout | None = original.layout
         self._system = system
         self._factors = factors
-        self.condition = self._condition()
+        n = self.shape[0]
+        inverse = one_norm(self._backward, n)
+        self._norm = one_norm(self._forward, n)
+        self.condition = self._norm * inverse if np.isfinite(inverse) else np.inf
 
     @property
     def unknowns(self) -> int:
@@ -116,7 +123,7 @@ class FactorizedInverse(BaseOperator):
     def _block_product(self, V: np.ndarray) -> np.ndarray:
         together = max(1, _BLOCK_ENTRIES // self.unknowns)
         parts = [V[:, start : start + together] for start in range(0, V.shape[1], together)]
-        found = [refined(self._backward, self._forward, part, _REFINEMENTS) for part in parts]
+        found = [refined(self._backward, self._forward, part, _REFINEMENTS)[0] for part in parts]
         inverse = np.concatenate(found, axis=1) if found else np.empty_like(V)
         return inverse.astype(self.dtype, copy=False)
 
@@ -127,21 +134,12 @@ class FactorizedInverse(BaseOperator):
         product: np.ndarray = np.asarray(self.original.matmat(V))
         return product + self.damping * V if self.damping else product
 
-    def _condition(self) -> float:
-        def norm(multiply: Any) -> float:
-            one = LinearOperator(
-                self.shape,
-                matvec=lambda v: multiply(v.reshape(-1, 1))[:, 0],
-                rmatvec=lambda v: multiply(v.reshape(-1, 1))[:, 0],
-                matmat=multiply,
-                rmatmat=multiply,
-                dtype=np.float64,
-            )
-            with np.errstate(all="ignore"):
-                return float(onenormest(one))
-
-        inverse = norm(self._backward)
-        return norm(self._forward) * inverse if np.isfinite(inverse) else np.inf
+    def is_accurate(self) -> bool:
+        """Whether what comes out for random vectors solves the system to half of the digits."""
+        B = np.random.default_rng(0).standard_normal((self.shape[0], 2))
+        with np.errstate(all="ignore"):
+            _, residuals = refined(self._backward, self._forward, B, _REFINEMENTS)
+        return bool((residuals <= float(np.finfo(self.dtype).eps) ** 0.5).all())
 
     def _meaning_of(self, n: int) -> str:
         return self.original._meaning_of(n)
@@ -239,16 +237,18 @@ def factorized_inverse(
     try:
         program = A.program
     except NoProgramError as error:
-        raise NoProgramError(f"{error} Use solve(A, b), or inverse_operator(A).") from None
+        raise NoProgramError(f"{error} {_BY_PRODUCTS}") from None
     system = linear_system(program, damping, max_nnz)
     _refuse_fill(system, max_nnz)
     # SuperLU may crash on a pattern that is singular whatever the entries are.
     regular = structural_rank(system.matrix) == system.matrix.shape[0]
-    factors = LUFactors(system.matrix, lu_by_any_pivots(system.matrix) if regular else None)
-    if factors.is_singular():
+    factors = ScaledFactors(system.matrix) if regular else None
+    if factors is None or factors.is_singular():
         raise _singular(A, damping, np.inf)
     inverse = FactorizedInverse(A, damping, system, factors)
-    if not inverse.condition * float(np.finfo(A.dtype).eps) < 1.0:
+    # Variables of different units may make a condition number as large as one likes.
+    is_regular = inverse.condition * float(np.finfo(A.dtype).eps) < 1.0
+    if not is_regular and not inverse.is_accurate():
         raise _singular(A, damping, inverse.condition)
     return inverse
 
@@ -263,8 +263,7 @@ def _refuse_fill(system: LinearSystem, max_nnz: int) -> None:
         raise ValueError(
             f"factorized_inverse: the factors of the {size:,} equations would have about "
             f"{estimate:,} nonzeros ({12e-9 * estimate:,.1f} GB), more than max_nnz={max_nnz:,}. "
-            "Allow more if they fit in memory, or solve with products: solve(A, b), "
-            "inverse_operator(A)."
+            f"Allow more if they fit in memory. {_BY_PRODUCTS}"
         )
 
 
@@ -272,7 +271,7 @@ def _singular(A: RecordedOperator, damping: float, condition: float) -> np.linal
     """The error of an inverse that does not exist."""
     known = f"its condition number is {condition:.1e}"
     if condition == np.inf:
-        known = "a pivot of its factors is zero"
+        known = "a pivot of its factors is zero, or below their rounding"
     damped = f" with damping={damping:.3g}" if damping else ""
     way_out = "another damping" if damping else "a damping, as factorized_inverse(A, damping=1e-3)"
     return np.linalg.LinAlgError(

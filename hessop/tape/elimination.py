@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csc_array
 from hessop.tape.entries import count_entries, instruction_entries
 from hessop.tape.instructions import Opaque
 from hessop.tape.program import Program, instruction_sizes
-from hessop.tape.sparse import PROBED_COLUMNS, refuse_if_full, sparse_values
+from hessop.tape.sparse import PROBED_COLUMNS, sparse_values
 from hessop.tape.views import read
 
 __all__ = ["LinearSystem", "linear_system"]
@@ -81,7 +81,13 @@ def linear_system(program: Program, damping: float, max_nnz: int) -> LinearSyste
     starts = np.concatenate([[0], np.cumsum(sizes)])
     n, size = sizes[0], int(starts[-1])
     lowered = [i for i in program.instructions if not isinstance(i, Opaque)]
-    refuse_if_full(sum(map(count_entries, lowered)) + size, max_nnz, "in the system of all values")
+    count = sum(map(count_entries, lowered)) + size
+    if count > max_nnz:
+        raise ValueError(
+            f"the system of all {size:,} values of the program has {count:,} nonzeros, more than "
+            f"max_nnz={max_nnz:,}. Allow more if they fit in memory. Solve with products alone: "
+            "solve(A, b), or inverse_operator(A)."
+        )
     of_opaque = _entries_of_opaque(program, sizes, max_nnz)
 
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
