@@ -174,7 +174,7 @@ def measured(least, largest, least_error=0.0):
 @pytest.mark.parametrize(
     ("ends", "value", "reason"),
     [
-        (measured(1e-8, 1.0, 0.3), 0.0, "from 1e-08 to 1, a condition of 1e+08: none is needed."),
+        (measured(1e-8, 1.0, 0.3), 0.0, "from 1e-08 to 1, a condition of 1e+08 at least: none is needed."),
         (measured(0.9e-8, 1.0), 1e-9, "from 9e-09 to 1: 1e-09 makes the condition 1e+08."),
         (measured(-1e-17, 1.0, 0.1), 1e-8, "from -1e-17 to 1: 1e-08 makes the condition 1e+08."),
         (measured(-0.1, 1.0, 0.02), 0.2, "from -0.1 to 1: 0.2 turns the least into its magnitude."),
@@ -1052,5 +1052,5 @@ def test_old_data_of_an_objective_are_refused():
 
 def test_a_result_prints_without_its_parameters():
     text = repr(newton_retrain(energy_of_two, np.array([0.3, 0.4])))
-    assert "error_estimate" in text
+    assert "estimated error" in text
     assert "params" not in text

@@ -299,7 +299,7 @@ def test_progress(capsys):
 def test_in_print():
     path = solve_path(np.eye(3), np.ones(3), [0.0, 1.0])
     assert "x=" not in repr(path)
-    assert "steps=1" in repr(path)
+    assert "2 of 2 dampings solved, from 0 to 1" in repr(path)
 
 
 def test_bad_arguments():

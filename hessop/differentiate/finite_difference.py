@@ -86,6 +86,7 @@ def difference_error(
     product: np.ndarray,
     *,
     at_x: np.ndarray | None = None,
+    unit: float = 1.0,
 ) -> float:
     """An estimate of the error of a product by `difference_product`, relative to its size.
 
@@ -99,6 +100,8 @@ def difference_error(
         As given to `difference_product`.
     product : ndarray, shape (n,)
         What it returned.
+    unit : float
+        The size that an x of zero is thought to have.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def difference_error(
     """
     coarser = difference_product(grad, x, v, 2 * h, at_x=at_x)
     eps = float(np.finfo(x.dtype).eps)
-    floor = eps * (1.0 + _norm(x)) / (h * _norm(v))
+    floor = eps * (unit + _norm(x)) / (h * _norm(v))
     size = _norm(product)
     error = _norm(coarser - product)
     return error / size + floor if size else error + floor

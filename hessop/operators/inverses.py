@@ -90,6 +90,9 @@ class InverseOperator(StructuredOperator):
             return DiagonalOperator(np.zeros(self.shape[0], dtype=self.dtype))
         return self._original._scaled(1.0 / factor).inverse()
 
+    def _facts(self) -> tuple[str, ...]:
+        return (f"of {self._original!r}",)
+
     def __reduce__(self) -> Any:
         return type(self._original).inverse, (self._original,)
 

@@ -192,7 +192,7 @@ class ForeignOperator(BaseOperator):
         return ForeignOperator, (self.operator,)
 
 
-def as_symmetric(A: Any) -> BaseOperator:
+def as_symmetric(A: Any, name: str = "A") -> BaseOperator:
     """Any symmetric operator or matrix as one of ours.
 
     One that is not ours is tested with two products.
@@ -209,15 +209,17 @@ def as_symmetric(A: Any) -> BaseOperator:
             operator = ForeignOperator(aslinearoperator(A))
         except TypeError:
             raise TypeError(
-                f"A is a {type(A).__name__}, expected a LinearOperator or a matrix."
+                f"{name} is a {type(A).__name__}, expected a LinearOperator or a matrix: an "
+                "array, or a sparse one."
             ) from None
     if operator.shape[0] != operator.shape[1]:
-        raise ValueError(f"A has shape {operator.shape}, expected a square operator.")
+        raise ValueError(f"{name} has shape {operator.shape}, expected a square operator.")
     if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
-        raise TypeError(f"A has dtype {A.dtype}, expected real numbers.")
+        raise TypeError(f"{name} has dtype {A.dtype}, expected real numbers.")
     if not (A.symmetric if isinstance(A, BaseOperator) else is_symmetric(operator)):
         raise ValueError(
-            "A is not symmetric, which the structures of hessop are. Use (A + A.T) / 2."
+            f"{name} is not symmetric, and has to be here. Where that is rounding, use "
+            "(A + A.T) / 2; for a system that is not symmetric, solve(A, b)."
         )
     return operator
 

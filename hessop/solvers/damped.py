@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +86,9 @@ def damping_for(ends: SpectralInterval, max_condition: float, rounding: float) -
     seen = f"{ends.n_matvec} products saw eigenvalues from {least:.3g} to {ends.largest:.3g}"
     negative = least < -rounding * ends.norm_bound
     if not negative and 0.0 < ends.largest <= max_condition * least:
-        return Damping(0.0, f"{seen}, a condition of {ends.largest / least:.2g}: none is needed.")
+        bound = "" if ends.is_complete else " at least"
+        known = f"a condition of {ends.largest / least:.2g}{bound}"
+        return Damping(0.0, f"{seen}, {known}: none is needed.")
     conditioned = (top - max_condition * least) / (max_condition - 1.0)
     # A negative eigenvalue becomes its magnitude. Were it only made positive, the step along its
     # direction could be of any length.
@@ -143,21 +146,33 @@ def solve_damped(
         solution = _solved(A, b, method=method, damping=damping.value, **options)
         spent += solution.n_matvec
         met = solution.negative_curvature
-        at_rest = met is None and solution.status in ("converged", "stopped", "iteration limit")
-        if at_rest or attempt == _ATTEMPTS:
+        # A limit of the caller's is meant to cut the solve short; our own has shown a condition.
+        cut = solution.status == "stopped" or options.get("maxiter") is not None
+        if attempt == _ATTEMPTS or (met is None and (solution.converged or cut)):
             break
         if met is not None:
             ends = _joined(ends, spectral_interval(A, v0=met.direction))
             raised = damping_for(ends, max_condition, rounding).value
             found = f"met a curvature of {met.value - damping.value:.3g}"
         else:
-            raised = max(ends.largest_bound / (max_condition - 1.0), 10.0 * damping.value)
+            condition = max_condition
+            if solution.status == "iteration limit":
+                condition = min(condition, _reachable_condition(A.shape[0], **options))
+            raised = max(ends.largest_bound / (condition - 1.0), 10.0 * damping.value)
             found = f"ended as {solution.status!r}"
         damping = Damping(
             raised, f"{damping.reason} Then the solve {found}: raised to {raised:.3g}."
         )
     report_failure(solution, strict=False)
     return DampedSolution(solution, damping, ends, spent + ends.n_matvec)
+
+
+def _reachable_condition(n: int, *, rtol: float = 1e-8, **_: Any) -> float:
+    """The condition with which cg needs about half of the 10 n products that it may take.
+
+    It takes ``√κ log(2 / rtol) / 2`` of them, whatever the spectrum is.
+    """
+    return max((10.0 * n / math.log(2.0 / max(rtol, 1e-16))) ** 2, 10.0)
 
 
 def _solved(A: BaseOperator, b: np.ndarray, **options: Any) -> SolveResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["PathResult", "solve_path"]
 _STEPS = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PathResult:
     """The solutions of ``(A + λ I) x = b`` for a list of dampings λ, and what is known of them.
 
@@ -51,15 +51,23 @@ class PathResult:
     """
 
     dampings: np.ndarray
-    x: Any = field(repr=False)
+    x: Any
     converged: np.ndarray
     reason: str
-    residual_norm: np.ndarray = field(repr=False)
-    misfit: np.ndarray = field(repr=False)
-    size: np.ndarray = field(repr=False)
+    residual_norm: np.ndarray
+    misfit: np.ndarray
+    size: np.ndarray
     n_matvec: int
     steps: int
-    ritz_values: np.ndarray = field(repr=False)
+    ritz_values: np.ndarray
+
+    def __repr__(self) -> str:
+        count, least, most = len(self.dampings), self.dampings.min(), self.dampings.max()
+        solved = f"{int(np.count_nonzero(self.converged))} of {count} dampings solved"
+        return (
+            f"<PathResult {solved}, from {least:.3g} to {most:.3g}, "
+            f"largest residual {self.residual_norm.max():.1e}, {self.n_matvec} products>"
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """The size of x against the misfit, with the dampings beside: the L-curve.
@@ -276,7 +284,8 @@ def _by_lanczos(
 
 
 _ROUNDING = (
-    ": for the norms of A and x, this is all that rounding allows. Use a larger damping, or rtol."
+    ": for the norms of A and x, this is all that rounding allows. Use another damping, or a "
+    "larger rtol."
 )
 _SINGULAR = (
     ": A + λ I is singular or nearly so, and b is not in its range. Up to this, x is the shortest "

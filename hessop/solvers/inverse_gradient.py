@@ -215,7 +215,7 @@ def _by_difference(
 
     at_z = inverse(z)
     check_point(layout, x, at_z, "inverse_grad(∇f(x))")
-    products = InverseDifferences(inverse, z, partial(_of_length, step), at_z=at_z)
+    products = InverseDifferences(inverse, z, partial(_of_length, step), x, at_z=at_z)
     check_product(H, products, "inverse_grad", products.step_error())
     return products
 
@@ -236,7 +236,7 @@ def _by_newton(
     rtol = float(np.finfo(H.dtype).eps) ** (2 / 3) if rtol is None else float(rtol)
     local = LocalInverse(H, at, rtol, maxiter)
     length = local.step if step is None else partial(_of_length, float(step))
-    return InverseDifferences(local, H.gradient, length, unsolved=local.unsolved)
+    return InverseDifferences(local, H.gradient, length, H.x, unsolved=local.unsolved)
 
 
 def _of_length(step: float, v: np.ndarray) -> float:

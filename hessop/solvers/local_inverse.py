@@ -165,6 +165,8 @@ class InverseDifferences:
     z : ndarray, shape (n,)
     step : callable
         Takes v to the r at which ``z + r v`` is differenced.
+    x : ndarray, shape (n,)
+        About ``inverse(z)``, whose rounding is divided by r, too.
     at_z : ndarray, shape (n,), optional
         ``inverse(z)``: then differences are one sided, else central.
     unsolved : callable
@@ -178,6 +180,7 @@ class InverseDifferences:
         inverse: Gradient,
         z: np.ndarray,
         step: Callable[[np.ndarray], float],
+        x: np.ndarray,
         *,
         at_z: np.ndarray | None = None,
         unsolved: Callable[[], float] = lambda: 0.0,
@@ -185,6 +188,7 @@ class InverseDifferences:
         self._inverse = inverse
         self._z = z
         self._step = step
+        self._x = x
         self._at_z = at_z
         self._unsolved = unsolved
         self._last: tuple[np.ndarray, float, np.ndarray] | None = None
@@ -214,9 +218,12 @@ class InverseDifferences:
         if self._last is None:
             self._last = self._difference(np.ones_like(self._z))
         v, r, product = self._last
-        error = difference_error(self._inverse, self._z, v, r, product, at_x=self._at_z)
-        size = r * _norm(product)
-        return error + (self._unsolved() / size if size else 0.0)
+        error = difference_error(self._inverse, self._z, v, r, product, at_x=self._at_z, unit=0.0)
+        moved = r * _norm(product)
+        if not moved:
+            return error
+        rounding = float(np.finfo(v.dtype).eps) * _norm(self._x)
+        return error + (rounding + self._unsolved()) / moved
 
     def _difference(self, v: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         r = self._step(v)

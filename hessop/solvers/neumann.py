@@ -290,7 +290,10 @@ def neumann_inverse(
 
 
 def _read_operators(A: Any) -> list[BaseOperator]:
-    operators = [as_symmetric(one) for one in (A if isinstance(A, list | tuple) else [A])]
+    if isinstance(A, list | tuple):
+        operators = [as_symmetric(one, f"A[{i}]") for i, one in enumerate(A)]
+    else:
+        operators = [as_symmetric(A)]
     if not operators:
         raise ValueError("A is an empty sequence, expected operators.")
     if len({operator.shape for operator in operators}) > 1:

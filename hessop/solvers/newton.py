@@ -87,7 +87,7 @@ class NewtonStep:
 
     def __repr__(self) -> str:
         facts = [
-            f"decrement {self.decrement:.3g}",
+            *([] if math.isnan(self.decrement) else [f"decrement {self.decrement:.3g}"]),
             f"predicted decrease {self.predicted_decrease:.3g}",
             f"damping {self.damping:.3g}",
             *(["on the boundary"] if self.on_boundary else []),

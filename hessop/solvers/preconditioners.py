@@ -22,6 +22,9 @@ __all__ = [
     "kfac_preconditioner",
 ]
 
+# Of more rows, a single block is hardly what was meant.
+_LARGE_BLOCK = 2000
+
 
 def jacobi_preconditioner(
     A: Any,
@@ -137,7 +140,8 @@ def block_jacobi_preconditioner(
     Raises
     ------
     ValueError
-        When no partition is given and A is not in parameters, or the partition is not one.
+        When no partition is given and A is not in parameters, or in a single array of more than
+        2,000; or the partition is not one.
 
     Examples
     --------
@@ -151,6 +155,8 @@ def block_jacobi_preconditioner(
            [ 0.,  0., -1.]])
     """
     damping = check_damping(damping)
+    if partition is None:
+        _refuse_one_large_block(A)
     B = BlockDiagonalOperator.from_operator(A, partition, progress=progress)
     inverses = [_inverse_of_size(block, damping) for block in B.blocks]
     return BlockDiagonalOperator(inverses, B.partition, names=B.names)
@@ -231,6 +237,17 @@ def kfac_preconditioner(
     )
     inverse: BlockDiagonalOperator = (K * scale).inverse(damping, factored=factored)
     return inverse
+
+
+def _refuse_one_large_block(A: Any) -> None:
+    layout = getattr(A, "layout", None)
+    if layout is not None and len(layout.shapes) == 1 and layout.size > _LARGE_BLOCK:
+        n = layout.size
+        raise ValueError(
+            f"the parameters are one array, so that there is one block: all of the {n} x {n} "
+            "matrix. Give a partition of it, or use jacobi_preconditioner or "
+            "nystrom_preconditioner. If you want that block, give partition=[np.arange(n)]."
+        )
 
 
 def _positive(sizes: np.ndarray, rounding: float) -> np.ndarray:

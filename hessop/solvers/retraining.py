@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,9 @@ class Retrained:
         Products with the curvature, at both points.
     """
 
-    params: Any = field(repr=False)
-    step: Any = field(repr=False)
-    corrected: Any = field(repr=False)
+    params: Any
+    step: Any
+    corrected: Any
     value: float
     gradient_norm: float
     initial_gradient_norm: float
@@ -70,6 +70,13 @@ class Retrained:
     is_enough: bool
     reason: str
     n_matvec: int
+
+    def __repr__(self) -> str:
+        verdict = "one step is enough" if self.is_enough else "one step is not enough"
+        return (
+            f"<Retrained by a step of {self.step_norm:.3g}, estimated error "
+            f"{self.error_estimate:.1e}: {verdict}, {self.n_matvec} products>"
+        )
 
 
 def newton_retrain(

@@ -94,7 +94,7 @@ class ShiftedMinres:
         largest = max(map(abs, [*self._diagonal, *self._beside])) + np.abs(self._shifts)
         rounding = self._tolerance * largest * np.linalg.norm(y, axis=1)
         for i in np.flatnonzero(rounding > np.maximum(target, residuals)):
-            y[i], residuals[i], is_singular[i] = self._shortest(self._shifts[i])
+            y[i], residuals[i], is_singular[i] = self._shortest(self._shifts[i], largest[i])
         return ShiftedSolutions(y, residuals, is_singular)
 
     @property
@@ -113,7 +113,8 @@ class ShiftedMinres:
             y[k] = (right - above * y[k + 1] - two_above * y[k + 2]) / diagonal
         return y[:steps].T
 
-    def _shortest(self, shift: float) -> tuple[np.ndarray, float, bool]:
+    def _shortest(self, shift: float, largest: float) -> tuple[np.ndarray, float, bool]:
+        """The shortest least-squares solution, where entries of size `largest` have cancelled."""
         k = len(self._diagonal)
         T = np.zeros((k + 1, k))
         columns = np.arange(k)
@@ -122,6 +123,9 @@ class ShiftedMinres:
         T[columns[:-1], columns[1:]] = self._beside[:-1]
         right = np.zeros(k + 1)
         right[0] = self._size
-        found: Any = np.linalg.lstsq(T, right, rcond=self._tolerance)
+        rounding, size = self._tolerance * largest, float(np.linalg.norm(T, 2))
+        if size <= rounding:
+            return np.zeros(k), self._size, True
+        found: Any = np.linalg.lstsq(T, right, rcond=rounding / size)
         y, _, rank, _ = found
         return y, float(np.linalg.norm(right - T @ y)), bool(rank < k)

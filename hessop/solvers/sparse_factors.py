@@ -106,7 +106,7 @@ def sparse_preconditioner(
         When the damped matrix is singular or not positive definite, or its incomplete factors are
         found not to be: complete ones by the signs of pivots, incomplete ones along random vectors.
     ValueError
-        When it is not sparse enough, or `drop_tol` or `fill_factor` is out of range.
+        When it has more than ten million nonzeros, or `drop_tol` or `fill_factor` is out of range.
 
     Notes
     -----
