@@ -608,3 +608,28 @@ def test_a_large_step_takes_the_hessian_anew():
     H_inv = inverse_gradient_operator(cubes, x, step=11.0)
     ahead, behind = np.sqrt((12 + 11) / 3), np.sqrt((12 - 11) / 3)
     np.testing.assert_allclose(H_inv @ v, [(ahead - behind) / 22, 0, 0], rtol=1e-9, atol=1e-12)
+
+
+# --- the unit of the function ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1e-20, 1.0, 1e20])
+def test_step_errors_do_not_depend_on_the_unit(unit):
+    def fun(x):
+        return unit * (anp.sum(anp.exp(x)) + anp.sum(x) ** 2)
+
+    x = np.linspace(0.1, 1.0, 5)
+    exact = np.linalg.solve(np.diag(np.exp(x)) + 2.0, np.ones(5))
+    H_inv = inverse_gradient_operator(fun, x)
+    assert relative_error(unit * (H_inv @ np.ones(5)), exact) < 10 * H_inv.step_error < 1e-7
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1.0])
+def test_a_wrong_derivative_is_refused_whatever_the_unit(unit):
+    x = np.linspace(0.1, 1.0, 5)
+
+    def wrong(z):  # right at ∇f(x), and seven times too steep
+        return x + 7.0 * (np.sqrt(z / (3.0 * unit)) - x)
+
+    with pytest.raises(ValueError, match="differs from v by 6"):
+        inverse_gradient_operator(lambda x: unit * anp.sum(x**3), x, wrong, step=1e-6 * unit)

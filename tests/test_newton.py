@@ -174,7 +174,11 @@ def measured(least, largest, least_error=0.0):
 @pytest.mark.parametrize(
     ("ends", "value", "reason"),
     [
-        (measured(1e-8, 1.0, 0.3), 0.0, "from 1e-08 to 1, a condition of 1e+08 at least: none is needed."),
+        (
+            measured(1e-8, 1.0, 0.3),
+            0.0,
+            "from 1e-08 to 1, a condition of 1e+08 at least: none is needed.",
+        ),
         (measured(0.9e-8, 1.0), 1e-9, "from 9e-09 to 1: 1e-09 makes the condition 1e+08."),
         (measured(-1e-17, 1.0, 0.1), 1e-8, "from -1e-17 to 1: 1e-08 makes the condition 1e+08."),
         (measured(-0.1, 1.0, 0.02), 0.2, "from -0.1 to 1: 0.2 turns the least into its magnitude."),
@@ -1054,3 +1058,16 @@ def test_a_result_prints_without_its_parameters():
     text = repr(newton_retrain(energy_of_two, np.array([0.3, 0.4])))
     assert "estimated error" in text
     assert "params" not in text
+
+
+def test_what_cg_could_not_solve_is_damped():
+    # Thirty products see a condition of 1e5 in what has one of 1e12.
+    n = 200
+    Q = orthonormal(normal(0, n, n))
+    A, c = (Q * np.geomspace(1e-12, 1.0, n)) @ Q.T, Q @ np.ones(n)
+    newton = newton_step(lambda x: 0.5 * x @ (A @ x) - c @ x, np.zeros(n))
+    assert "ended as 'iteration limit'" in newton.damping_reason
+    assert newton.solution.converged
+    exact = np.linalg.solve(A + newton.damping * np.eye(n), c)
+    assert np.linalg.norm(newton.step - exact) < 1e-3 * np.linalg.norm(exact)
+    assert newton.n_matvec < 20 * n

@@ -1159,3 +1159,12 @@ def test_all_refuse_what_is_not_finite(make):
     A[3, 4] = A[4, 3] = np.nan
     with pytest.raises(ValueError, match="finite"):
         make(A)
+
+
+def test_one_large_block_is_refused_unless_it_is_asked_for():
+    H = hessian_operator(lambda x: anp.sum((x[1:] - x[:-1]) ** 2) + anp.sum(x**2), np.ones(2001))
+    with pytest.raises(ValueError, match=r"all of the 2001 x 2001 matrix. Give a partition"):
+        block_jacobi_preconditioner(H)
+    assert H.n_matvec == 0
+    halves = np.array_split(np.arange(2001), 20)
+    assert len(block_jacobi_preconditioner(H, partition=halves).blocks) == 20

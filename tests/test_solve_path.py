@@ -322,3 +322,13 @@ def test_bad_arguments():
     with pytest.raises(NonFiniteError, match="b has nan"):
         solve_path(A, [np.nan, 1.0, 1.0, 1.0], [1.0])
     assert solve_path(A, b, 3.0).x.shape == (1, 4)
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0, 1e-8])
+def test_what_cancels_to_zero_is_not_divided_by(unit):
+    # All of A + λ I is rounding: the shortest solution is zero.
+    b = normal(0, 300)
+    with pytest.warns(NotConvergedWarning, match="singular"):
+        path = solve_path(aslinearoperator(unit * np.eye(300)), b, [-unit])
+    assert not path.x.any()
+    assert path.residual_norm[0] == pytest.approx(np.linalg.norm(b), rel=1e-14)
