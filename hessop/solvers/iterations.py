@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -36,23 +35,23 @@ def run(system: System, method: str, M: LinearOperator | None) -> str:
     str
         The status: of `SolveResult`, or ``"least squares"`` for lsmr.
     """
-    for number in count():
-        if system.is_solved():
-            return "converged"
+    number = 0
+    while not system.is_solved():
         if system.spent >= system.limit:
             return "iteration limit"
         before = system.residual_norm
         status = _run_once(Run(system, method, M, number))
+        number += 1
         if system.is_solved():
-            return "converged"
+            break
         gains = system.residual_norm <= _GAIN * before
         if method == "lsmr":
             if system.is_least_squares():
                 return "least squares"
-            gains |= number < _LSMR_RUNS
+            gains |= number <= _LSMR_RUNS
         if status not in ("stagnated", "breakdown") or not gains:
             return status
-    raise AssertionError
+    return "converged"
 
 
 def refine(system: System, inverse: LinearOperator) -> str:
@@ -180,8 +179,6 @@ def _bicgstab(run: Run) -> np.ndarray:
 
 
 def _lsmr(run: Run) -> np.ndarray:
-    if run.left < 3:  # what its first iteration takes
-        raise Halt("iteration limit")
     # It stops early where A is ill-conditioned, and is then run again with a tighter tolerance.
     tolerance = max(run.target * 0.1 ** (run.number + 1), run.system.eps)
     found: Any = lsmr(

@@ -56,7 +56,7 @@ def solve(
         A that is not symmetric, lsmr for one that is not square.
     M : LinearOperator or matrix, optional
         Preconditioner: an approximation of the inverse. Positive definite for cg and minres; lsmr
-        takes none.
+        takes none, and an exact inverse needs none.
     damping : float
         For an A that is not square, the penalty ``damping ||x||²`` of least squares.
     x0 : array_like or tree, optional
@@ -70,7 +70,8 @@ def solve(
         measure the result come on top.
     callback : callable, optional
         ``callback(x)`` with a flat iterate, after each iteration (of gmres and lgmres: each
-        restart; none of lsmr). It may raise StopIteration, which ends the solve with this x.
+        restart; not of lsmr, nor of an exact inverse). It may raise StopIteration, which ends the
+        solve with this x.
     progress : bool
         Show a bar of the products; needs tqdm.
     strict : bool

@@ -40,9 +40,9 @@ class SolveResult:
     converged : bool
         Whether the residual is as small as was asked for; with several columns, all of them.
     status : str
-        ``"converged"``, ``"iteration limit"``, ``"inconsistent"``, ``"stagnated"``, ``"not positive
-        definite"`` (cg), ``"breakdown"`` or ``"stopped"`` (by callback); with several columns, that
-        of the worst.
+        ``"converged"``, ``"iteration limit"``, ``"inconsistent"``, ``"stagnated"``,
+        ``"not positive definite"`` (cg), ``"breakdown"`` or ``"stopped"`` (by callback); with
+        several columns, that of the worst.
     reason : str
         The same in words, with figures and what to try.
     residual_norm : float, or ndarray of shape (k,)

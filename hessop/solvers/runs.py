@@ -21,10 +21,10 @@ SYMMETRIC_METHODS = ("cg", "minres")
 _MEASURED_METHODS = ("minres", "bicgstab")
 # Their residuals are measured every so many iterations, and then every tenth part of them.
 _MEASURED = 10
+# Iterates that are kept, to look back on.
+_RECENT = 4
 # An iterate that is so many times as long as the one before goes along a null space.
 _JUMP = 30.0
-# Iterates begin with a length of about one. What is as long as this has diverged.
-_DIVERGED = 1e100
 
 
 class Run:
@@ -63,7 +63,7 @@ class Run:
         self._M = M
         self._unit = self._unit_of_M = 0.0
         self._iterations, self._next = 0, _MEASURED
-        self._recent: deque[np.ndarray] = deque(maxlen=_MEASURED)
+        self._recent: deque[np.ndarray] = deque(maxlen=_RECENT)
         self._length = math.inf
 
     @property
@@ -119,25 +119,20 @@ class Run:
     # --- what SciPy gets --------------------------------------------------------------------------
 
     def operator(self, *, limited: bool = True, positive: bool = False) -> LinearOperator:
-        """The matrix in its unit, which ends a run that diverges.
+        """The matrix in its unit.
 
         Parameters
         ----------
         limited : bool
-            Whether it also ends one that spends more products than there are.
+            Whether it ends a run that would spend more products than there are.
         positive : bool
-            Whether it also ends one that meets a direction along which it is not positive.
+            Whether it ends a run that meets a direction along which it is not positive.
         """
         system = self.system
         multiply = system.limited_product if limited else system.product
 
         def product(v: np.ndarray) -> np.ndarray:
-            size = length(v)
-            if size == 0.0:
-                return np.zeros(system.b.size)
-            if not size < _DIVERGED:
-                raise Halt("breakdown")
-            Av = self._in_unit(multiply(v, size))
+            Av = self._in_unit(multiply(v))
             if positive and system.curvature <= system.rounding:
                 raise Halt("not positive definite")
             return Av

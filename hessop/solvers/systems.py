@@ -17,6 +17,10 @@ from hessop.solvers.results import NegativeCurvature
 __all__ = ["Halt", "System", "length", "power_of_two"]
 
 
+# A product is taken to be better than this.
+_LARGEST_ERROR = 0.01
+
+
 class Halt(Exception):
     """Raised inside of a solver of SciPy to end it."""
 
@@ -57,6 +61,8 @@ class System:
     residual_norm : float
     spent : int
         Products with A and its transpose so far.
+    eps : float
+        The relative error of a product.
     norm : float
         The largest ``||(A + damping I) v|| / ||v||`` met, a lower bound of the norm.
     curvature : float
@@ -83,7 +89,7 @@ class System:
         self.symmetric = symmetric
         self.target = target
         self.limit = limit
-        self.eps = float(np.finfo(A.dtype if A.dtype == np.float32 else np.float64).eps)
+        self.eps = _relative_error(A)
         self.callback = callback
         self._bar = bar
         self.spent = 0
@@ -100,9 +106,9 @@ class System:
 
     # --- products ---------------------------------------------------------------------------------
 
-    def product(self, v: np.ndarray, size: float | None = None) -> np.ndarray:
-        """``(A + damping I) v``: a fresh array. The length of v is its size, if it is known."""
-        size = length(v) if size is None else size
+    def product(self, v: np.ndarray) -> np.ndarray:
+        """``(A + damping I) v``: a fresh array."""
+        size = length(v)
         if not math.isfinite(size):
             raise Halt("breakdown")
         product = self._counted(self.A.matvec(v), v, size)
@@ -110,11 +116,11 @@ class System:
             self._look_at(v, product, size)
         return product
 
-    def limited_product(self, v: np.ndarray, size: float | None = None) -> np.ndarray:
+    def limited_product(self, v: np.ndarray) -> np.ndarray:
         """A product that is refused, by `Halt`, when there are none left."""
         if self.spent >= self.limit:
             raise Halt("iteration limit")
-        return self.product(v, size)
+        return self.product(v)
 
     def adjoint_product(self, u: np.ndarray) -> np.ndarray:
         """``(Aᵀ + damping I) u``.
@@ -177,13 +183,10 @@ class System:
 
     def _look_at(self, v: np.ndarray, product: np.ndarray, size: float) -> None:
         with np.errstate(over="ignore"):
-            curvature = float(v @ product) / size / size
-        if not (_SAFE[0] < size < _SAFE[1] and _SAFE[0] < abs(curvature) < _SAFE[1]):
-            curvature = float((v / size) @ (product / size))
-        self.curvature = curvature
+            self.curvature = float(v @ product) / size / size
         known = self._most_negative.value if self._most_negative else 0.0
-        if curvature < min(known, -self.rounding):
-            self._most_negative = NegativeCurvature(v / size, curvature)
+        if self.curvature < min(known, -self.rounding):
+            self._most_negative = NegativeCurvature(v / size, self.curvature)
 
     # --- residuals --------------------------------------------------------------------------------
 
@@ -238,13 +241,18 @@ class System:
     def normal_ratio(self) -> float:
         """``||Aᵀ r|| / (||A|| ||r||)`` for the residual r: zero for a least-squares solution."""
         if self._ratio is None:
-            self.probe()
             self._ratio = self._normal_ratio_of(self.residual, self.residual_norm)
         return self._ratio
 
     def _normal_ratio_of(self, residual: np.ndarray, norm: float) -> float:
         normal = length(self.adjoint_product(residual / norm)) if norm else 0.0
         return normal / self.norm if normal else 0.0
+
+
+def _relative_error(A: LinearOperator) -> float:
+    """Of its products: that of its numbers, or of the differences that they are made of."""
+    eps = np.finfo(np.float32 if A.dtype == np.float32 else np.float64).eps
+    return float(max(eps, min(getattr(A, "step_error", 0.0), _LARGEST_ERROR)))
 
 
 # --- lengths without overflow ---------------------------------------------------------------------

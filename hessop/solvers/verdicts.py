@@ -73,10 +73,9 @@ def _verdict(system: System, status: str, method: str) -> tuple[str, str]:
             f"{residual}, and orthogonal to the range of A: x is a least-squares solution."
         )
     ratio = 1.0
-    if status in ("stagnated", "iteration limit") and system.symmetric:
+    if status == "stagnated" and system.symmetric:
         ratio = system.normal_ratio()
-        # What is left of an ill-conditioned system before the limit can be small, too.
-        if ratio <= system.eps ** (0.4 if status == "stagnated" else 0.5):
+        if ratio <= system.eps**0.4:
             status = "inconsistent"
     return status, f"{residual}, asked for were {system.target / size:.1e}" + _REASONS[
         status
