@@ -1570,7 +1570,7 @@ def test_results_pickle():
 
 def test_results_are_short_in_print():
     text = repr(solve(Counted(INDEFINITE), B))
-    assert "converged=True" in text
+    assert "SolveResult converged by cg, minres" in text
     assert len(text) < 300
 
 
@@ -1696,3 +1696,16 @@ def test_of_residuals_that_are_alike_the_one_of_least_squares_is_kept():
     np.testing.assert_array_equal(problem.x, [1.0, 0.0])
     problem.measure(np.array([1.0 + 1e-7, 1e11]))  # smaller by a ten-thousandth
     np.testing.assert_array_equal(problem.x, [1.0, 0.0])
+
+
+def test_an_operator_that_is_not_symmetric_is_named_when_cg_fails():
+    A = np.triu(np.random.default_rng(0).standard_normal((20, 20)))
+    with pytest.warns(NotConvergedWarning, match=r"A is not symmetric, as cg and minres need it"):
+        solve(A, np.ones(20), method="cg")
+
+
+def test_results_are_compared_by_identity():
+    result = solve(np.eye(3), np.ones(3))
+    assert result == result
+    assert result != solve(np.eye(3), np.ones(3))
+    assert hash(result)

@@ -12,7 +12,8 @@ from hessop._errors import NotConvergedError, NotConvergedWarning, warn_user
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.operators.structured import StructuredOperator, as_symmetric
-from hessop.solvers.linear import _accuracy, _limit, solve
+from hessop.solvers.linear import solve
+from hessop.solvers.options import read_accuracy, read_limit
 from hessop.solvers.right_sides import RightSide, read_right_side
 from hessop.solvers.shifted import ShiftedMinres
 from hessop.solvers.systems import length
@@ -181,8 +182,8 @@ def solve_path(
         operator,
         side.columns / (size or 1.0),
         _read_dampings(dampings),
-        max(_accuracy(rtol, atol, operator), atol / (size or 1.0)),
-        min(_STEPS, side.n) if maxiter is None else _limit(maxiter),
+        max(read_accuracy(rtol, atol, operator), atol / (size or 1.0)),
+        min(_STEPS, side.n) if maxiter is None else read_limit(maxiter, side.n),
     )
     follow = None if callback is None else lambda norms: callback(size * norms)
     with progress_bar(progress, None, desc="solve_path", unit="product") as bar:

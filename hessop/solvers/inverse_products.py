@@ -12,16 +12,15 @@ from scipy.sparse.linalg import LinearOperator
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.operators.structured import check_damping
-from hessop.solvers.iterations import METHODS
-from hessop.solvers.linear import (
-    _PRODUCTS,
-    _accuracy,
-    _exact_inverse,
-    _limit,
-    _preconditioner,
-    _symmetry,
+from hessop.solvers.linear import solve_vector
+from hessop.solvers.options import (
+    check_method,
+    exact_inverse,
+    read_accuracy,
+    read_limit,
+    read_preconditioner,
+    read_symmetry,
     real_operator,
-    solve_vector,
 )
 from hessop.solvers.recycling import Recycler, WatchedOperator
 from hessop.solvers.results import SolveResult, report_failure
@@ -100,9 +99,8 @@ class SolverInverse(BaseOperator):
         progress: bool = False,
     ) -> None:
         self.original = operator = _square_operator(A)
-        if method not in ("auto", *METHODS):
-            raise ValueError(f"method is {method!r}, expected one of auto, {', '.join(METHODS)}.")
-        symmetric, spent = _symmetry(operator, method)
+        check_method(method)
+        symmetric, spent = read_symmetry(operator, method)
         dtype = np.float32 if operator.dtype == np.float32 else np.float64
         super().__init__(dtype, operator.shape, symmetric=symmetric)
         self.layout = getattr(operator, "layout", None) if symmetric else None
@@ -110,13 +108,13 @@ class SolverInverse(BaseOperator):
         self.damping = check_damping(damping)
         self.statistics = InverseStatistics(n_matvec=spent)
         self.last: SolveResult | None = None
-        self._M = _preconditioner(M, operator, method)
-        self._rtol, self._atol = _accuracy(rtol, atol, operator), atol
-        self._limit = _PRODUCTS * self.shape[0] if maxiter is None else _limit(maxiter)
+        self._M = read_preconditioner(M, operator, method)
+        self._rtol, self._atol = read_accuracy(rtol, atol, operator), atol
+        self._limit = read_limit(maxiter, self.shape[0])
         self._strict = bool(strict)
         self._progress = bool(progress)
         self._rank = _rank(recycle, symmetric, method)
-        self._exact = _exact_inverse(operator, self.damping) if method == "auto" else None
+        self._exact = exact_inverse(operator, self.damping) if method == "auto" else None
         self._recycler: Recycler | None = None
         if self._rank and self._exact is None:
             self._recycler = Recycler(self._rank, self._M, float(np.finfo(dtype).eps))

@@ -8,22 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from scipy.sparse.linalg import LinearOperator
 
 from hessop._progress import progress_bar
-from hessop.operators.base import BaseOperator, is_real_number
-from hessop.operators.structured import StructuredOperator, check_damping, is_symmetric
-from hessop.solvers.iterations import METHODS, refine, run
+from hessop.operators.structured import check_damping
+from hessop.solvers.iterations import refine, run
+from hessop.solvers.options import (
+    check_method,
+    exact_inverse,
+    read_accuracy,
+    read_limit,
+    read_preconditioner,
+    read_symmetry,
+    real_operator,
+)
 from hessop.solvers.results import NegativeCurvature, SolveResult, joined, report_failure
 from hessop.solvers.right_sides import RightSide, read_right_side
-from hessop.solvers.runs import SYMMETRIC_METHODS
 from hessop.solvers.systems import System, length
 from hessop.solvers.verdicts import result_of
 
-__all__ = ["real_operator", "solve", "solve_vector"]
-
-# Products for each unknown when nothing else is said: what SciPy's cg allows.
-_PRODUCTS = 10
+__all__ = ["solve", "solve_vector"]
 
 
 def solve(
@@ -121,23 +125,19 @@ def solve(
     >>> result.x, result.method, result.negative_curvature.value < 0
     (array([-1., -2.]), 'cg, minres', True)
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(
-            f"method is {method!r}, expected one of auto, {', '.join(METHODS)}. For another, call "
-            "it from scipy.sparse.linalg."
-        )
+    check_method(method)
     operator = real_operator(A)
     side = read_right_side(operator, b)
-    M = _preconditioner(M, operator, method)
-    rtol = _accuracy(rtol, atol, operator)
+    M = read_preconditioner(M, operator, method)
+    rtol = read_accuracy(rtol, atol, operator)
     damping = check_damping(damping)
-    symmetric, spent = _symmetry(operator, method)
-    inverse = _exact_inverse(operator, damping) if method == "auto" else None
+    symmetric, spent = read_symmetry(operator, method)
+    inverse = exact_inverse(operator, damping) if method == "auto" else None
     columns, starts = side.columns, side.start(x0)
     if operator.shape[0] != operator.shape[1] and damping:
         operator, columns = _penalized(operator, columns, damping)
         damping = 0.0
-    limit = _PRODUCTS * operator.shape[1] if maxiter is None else _limit(maxiter)
+    limit = read_limit(maxiter, operator.shape[1])
     is_stopped = False
 
     def solved(column: np.ndarray, x: np.ndarray, bar: Any) -> SolveResult:
@@ -161,7 +161,7 @@ def solve(
         is_stopped = result.status == "stopped"
         return result
 
-    with progress_bar(progress, None, desc="solve", unit="product") as bar:
+    with progress_bar(progress, None, desc="solve", unit=" products") as bar:
         if columns.ndim == 1:
             result = solved(columns, starts, bar)
         else:
@@ -216,95 +216,6 @@ def _in_form(result: SolveResult, side: RightSide, spent: int) -> SolveResult:
         history=result.history + np.array([spent, 0.0]),
         negative_curvature=curvature,
     )
-
-
-# --- what was given -------------------------------------------------------------------------------
-
-
-def real_operator(A: Any, name: str = "A") -> LinearOperator:
-    """Any operator or matrix as a LinearOperator of real numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is neither, complex, or empty.
-    """
-    if isinstance(A, np.ndarray):
-        _check_shape(A.shape, name)
-    try:
-        operator = aslinearoperator(A)
-    except TypeError:
-        raise TypeError(
-            f"{name} is a {type(A).__name__}, expected a LinearOperator or a matrix."
-        ) from None
-    _check_shape(tuple(operator.shape), name)
-    if np.dtype(operator.dtype or float).kind not in "biuf":
-        raise TypeError(f"{name} has dtype {operator.dtype}, expected real numbers.")
-    return operator
-
-
-def _check_shape(shape: tuple[int, ...], name: str) -> None:
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{name} has shape {shape}, expected (m, n), and at least one entry.")
-
-
-def _symmetry(operator: LinearOperator, method: str) -> tuple[bool, int]:
-    """Whether an operator is symmetric, and what it has cost to know."""
-    if operator.shape[0] != operator.shape[1]:
-        if method not in ("auto", "lsmr"):
-            raise ValueError(
-                f"A has shape {operator.shape}, and {method} needs a square one. Use 'lsmr', which "
-                "gives the least-squares solution."
-            )
-        return False, 0
-    if isinstance(operator, BaseOperator):
-        if not operator.symmetric and method in SYMMETRIC_METHODS:
-            raise ValueError(
-                f"A is not symmetric, as {method} needs it to be. Use 'gmres' or 'lsmr'."
-            )
-        return operator.symmetric, 0
-    if method in SYMMETRIC_METHODS:
-        return True, 0
-    if method != "auto":
-        return False, 0
-    with np.errstate(all="ignore"):  # what is not finite is found by the first product of a solve
-        return is_symmetric(operator), 2
-
-
-def _preconditioner(M: Any, operator: LinearOperator, method: str) -> LinearOperator | None:
-    if M is None:
-        return None
-    if operator.shape[0] != operator.shape[1] or method == "lsmr":
-        raise ValueError("M is given, and lsmr takes no preconditioner. Scale the columns of A.")
-    M = real_operator(M, "M")
-    if M.shape != operator.shape:
-        raise ValueError(f"M has shape {M.shape}, expected {operator.shape}, that of A.")
-    return M
-
-
-def _accuracy(rtol: float, atol: float, operator: LinearOperator) -> float:
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (is_real_number(value) and np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} is {value!r}, expected a number from 0.")
-    if operator.dtype == np.float32:
-        return max(rtol, 10.0 * float(np.finfo(np.float32).eps))
-    return rtol
-
-
-def _limit(maxiter: Any) -> int:
-    if not isinstance(maxiter, int | np.integer) or maxiter < 0:
-        raise ValueError(f"maxiter is {maxiter!r}, expected a whole number from 0.")
-    return int(maxiter)
-
-
-def _exact_inverse(operator: LinearOperator, damping: float) -> LinearOperator | None:
-    """The inverse of a structured operator, where there is one."""
-    if not isinstance(operator, StructuredOperator):
-        return None
-    try:
-        return operator.inverse(damping)
-    except (np.linalg.LinAlgError, TypeError, ValueError):  # singular, or no damped inverse
-        return None
 
 
 def _penalized(

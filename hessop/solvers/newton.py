@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import is_real_number
 from hessop.operators.structured import check_damping
 from hessop.solvers.damped import DampedSolution, Damping, solve_damped
-from hessop.solvers.linear import real_operator, solve
+from hessop.solvers.linear import solve
+from hessop.solvers.options import read_accuracy, read_limit, read_preconditioner
 from hessop.solvers.quadratic_models import Form, QuadraticModel, quadratic_model
 from hessop.solvers.results import NegativeCurvature, SolveResult
 from hessop.solvers.truncated import steihaug
 from hessop.spectrum.intervals import SpectralInterval, spectral_interval
 
-__all__ = ["NewtonStep", "check_accuracy", "newton_step"]
+__all__ = ["NewtonStep", "newton_step"]
 
 # How `steihaug` ends without having solved the system.
 _ON_BOUNDARY = ("boundary", "negative curvature")
@@ -202,10 +202,10 @@ def newton_step(
     given = _given(damping, trust_radius)
     if not (is_real_number(max_condition) and 1.0 < max_condition < np.inf):
         raise ValueError(f"max_condition is {max_condition!r}, expected a finite number above 1.")
-    check_accuracy(rtol, maxiter)
+    read_limit(maxiter, g.size)
     options: dict[str, Any] = {
-        "M": _preconditioner(M, g.size),
-        "rtol": rtol,
+        "M": read_preconditioner(M, A),
+        "rtol": read_accuracy(rtol),
         "maxiter": maxiter,
         "callback": callback,
         "progress": progress,
@@ -239,23 +239,6 @@ def _given(damping: float | str, trust_radius: float | None) -> Damping | None:
     if trust_radius is None:
         return None
     return Damping(0.0, "none is needed: the trust radius bounds the step.")
-
-
-def check_accuracy(rtol: Any, maxiter: Any) -> None:
-    """Raise a ValueError for a tolerance or a limit that cannot be."""
-    if not (is_real_number(rtol) and 0.0 <= rtol < np.inf):
-        raise ValueError(f"rtol is {rtol!r}, expected a number from 0.")
-    if maxiter is not None and not (isinstance(maxiter, int | np.integer) and maxiter >= 0):
-        raise ValueError(f"maxiter is {maxiter!r}, expected a whole number from 0.")
-
-
-def _preconditioner(M: Any, n: int) -> LinearOperator | None:
-    if M is None:
-        return None
-    M = real_operator(M, "M")
-    if M.shape != (n, n):
-        raise ValueError(f"M has shape {M.shape}, expected ({n}, {n}), that of the curvature.")
-    return M
 
 
 def _result(model: QuadraticModel, damped: DampedSolution) -> NewtonStep:

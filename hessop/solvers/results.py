@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class NegativeCurvature:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SolveResult:
     """The solution of a linear system, and what is known of it.
 
@@ -57,21 +57,32 @@ class SolveResult:
         The direction of most negative curvature that was met, of A with its damping. None where
         that is zero up to rounding.
     method : str
-        What was run: ``"cg"``, ``"cg, minres"``, ``"inverse"``...
+        What was run: ``"cg"``, ``"cg, minres"``, ``"inverse"``... Of a block, all that were, with a
+        semicolon between.
     columns : tuple of SolveResult
         One for each column of a block; empty otherwise.
     """
 
-    x: Any = field(repr=False)
+    x: Any
     converged: bool
     status: str
     reason: str
     residual_norm: Any
     n_matvec: int
-    history: np.ndarray = field(repr=False)
-    negative_curvature: NegativeCurvature | None = field(repr=False)
+    history: np.ndarray
+    negative_curvature: NegativeCurvature | None
     method: str
-    columns: tuple[SolveResult, ...] = field(default=(), repr=False)
+    columns: tuple[SolveResult, ...] = ()
+
+    def __repr__(self) -> str:
+        facts = [
+            f"{self.status} by {self.method}",
+            *([f"{len(self.columns)} columns"] if self.columns else []),
+            f"residual {np.max(self.residual_norm):.1e}",
+            *([] if self.negative_curvature is None else ["negative curvature"]),
+            f"{self.n_matvec} products",
+        ]
+        return f"<SolveResult {', '.join(facts)}>"
 
 
 def joined(columns: tuple[SolveResult, ...]) -> SolveResult:
@@ -95,7 +106,7 @@ def joined(columns: tuple[SolveResult, ...]) -> SolveResult:
         n_matvec=int(spent[-1]),
         history=np.concatenate(histories),
         negative_curvature=min(curved, key=lambda one: one.value) if curved else None,
-        method=", ".join(dict.fromkeys(column.method for column in columns)),
+        method="; ".join(dict.fromkeys(column.method for column in columns)),
         columns=columns,
     )
 

@@ -13,7 +13,7 @@ from hessop.operators.base import is_real_number
 from hessop.operators.structured import check_damping
 from hessop.optimize.objectives import Objective
 from hessop.solvers.linear import solve
-from hessop.solvers.newton import check_accuracy
+from hessop.solvers.options import read_accuracy, read_limit
 from hessop.solvers.quadratic_models import QuadraticModel, quadratic_model
 from hessop.solvers.results import SolveResult
 
@@ -166,7 +166,8 @@ def newton_retrain(
     (True, True)
     """
     damping = check_damping(damping)
-    check_accuracy(rtol, maxiter)
+    read_accuracy(rtol)
+    read_limit(maxiter, 1)
     if not (is_real_number(accuracy) and 0.0 < accuracy < np.inf):
         raise ValueError(f"accuracy is {accuracy!r}, expected a positive finite number.")
     if old_args is not None and isinstance(fun, Objective):

@@ -11,12 +11,10 @@ from scipy.sparse.linalg import LinearOperator
 
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
+from hessop.solvers.options import read_limit
 from hessop.solvers.results import NegativeCurvature, SolveResult
 
 __all__ = ["steihaug"]
-
-# Products for each unknown when nothing else is said, as in `solve`.
-_PRODUCTS = 10
 
 _REASONS = {
     "converged": "the residual is {residual:.1e} of b, inside of the trust region.",
@@ -91,7 +89,7 @@ def steihaug(
             if callback is not None:
                 callback(size * x)
 
-        limit = _PRODUCTS * b.size if maxiter is None else maxiter
+        limit = read_limit(maxiter, b.size)
         # For a b of length one, so that squares neither overflow nor vanish.
         unit, eps = b / size, float(np.finfo(A.dtype).eps)
         x, status, residuals, found = _descend(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hessop.operators.base import BaseOperator
+from hessop.operators.structured import is_symmetric
 from hessop.solvers.results import SolveResult
 from hessop.solvers.systems import System, length
 
@@ -11,18 +13,18 @@ __all__ = ["result_of"]
 
 _REASONS = {
     "iteration limit": (
-        ", after {spent:,} products. Give a preconditioner M, such as nystrom_preconditioner(A), a "
-        "damping, or a larger maxiter."
+        ", after {spent:,} products.{symmetry} Give a preconditioner M, such as "
+        "nystrom_preconditioner(A), a damping, or a larger maxiter."
     ),
     "inconsistent": (
         ", and A shrinks what is left of b to {ratio:.1e} of its norm: A is singular or nearly so, "
-        "and that part of b is not in its range. Up to this, x is a least-squares solution; a "
-        "damping makes the system regular."
+        "and that part of b is not in its range. Up to this, x is a least-squares solution, not "
+        "the shortest: that is method='lsmr'. A damping makes the system regular."
     ),
     "stagnated": (
         ", and it does not go down any more: for a matrix of norm {norm:.1e} and an x of norm "
-        "{x:.1e}, this is all that rounding allows, or all that {method} achieves. Use a damping, "
-        "a preconditioner M, or a larger rtol."
+        "{x:.1e}, this is all that rounding allows, or all that {method} achieves.{symmetry} Use a "
+        "damping, a preconditioner M, or a larger rtol; for a singular A, method='lsmr'."
     ),
     "not positive definite": (
         ", and cg has met a direction along which A is not positive: it does not apply. Use "
@@ -81,8 +83,16 @@ def _verdict(system: System, status: str, method: str) -> tuple[str, str]:
         status
     ].format(
         method=method,
+        symmetry=_remark_on_symmetry(system),
         spent=min(system.spent, system.limit),
         ratio=ratio,
         norm=system.norm,
         x=length(system.x),
     )
+
+
+def _remark_on_symmetry(system: System) -> str:
+    """What is to be said of an operator that was taken for symmetric, and is not."""
+    if not system.symmetric or isinstance(system.A, BaseOperator) or is_symmetric(system.A):
+        return ""
+    return " A is not symmetric, as cg and minres need it to be: use method='auto' or 'gmres'."
