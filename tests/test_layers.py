@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "hessop"
 
 # From the bottom up; a room imports from those below it and from itself.
 LAYERS = (
-    {"_errors", "_progress", "_tracing", "params", "likelihoods"},
+    {"_errors", "_lengths", "_progress", "_tracing", "params", "likelihoods"},
     {"differentiate", "tape"},
     {"operators"},
     {"optimize", "solvers", "spectrum"},

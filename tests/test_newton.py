@@ -1071,3 +1071,12 @@ def test_what_cg_could_not_solve_is_damped():
     exact = np.linalg.solve(A + newton.damping * np.eye(n), c)
     assert np.linalg.norm(newton.step - exact) < 1e-3 * np.linalg.norm(exact)
     assert newton.n_matvec < 20 * n
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e-100, 1e100, 1e170])
+@pytest.mark.parametrize("options", [{}, {"trust_radius": 0.1}, {"trust_radius": 10.0}], ids=str)
+def test_steps_do_not_depend_on_the_unit_of_the_function(unit, options):
+    x = np.array([0.5, 0.3])
+    expected = newton_step(lambda x: anp.sum(anp.cosh(x)), x, **options).step
+    scaled = newton_step(lambda x: unit * anp.sum(anp.cosh(x)), x, **options).step
+    np.testing.assert_allclose(scaled, expected, rtol=1e-12)

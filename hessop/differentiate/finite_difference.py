@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hessop._errors import NonFiniteError
+from hessop._lengths import length
 
 __all__ = ["difference_error", "difference_product", "difference_step"]
 
@@ -39,7 +40,7 @@ def difference_step(x: np.ndarray, v: np.ndarray, *, central: bool = True) -> fl
     eps = float(np.finfo(x.dtype).eps)
     scale = 1.0 + float(np.linalg.norm(x))
     balanced: float = eps ** (1 / 3 if central else 1 / 2)
-    return scale * balanced / _norm(v)
+    return scale * balanced / length(v)
 
 
 def difference_product(
@@ -110,16 +111,10 @@ def difference_error(
     """
     coarser = difference_product(grad, x, v, 2 * h, at_x=at_x)
     eps = float(np.finfo(x.dtype).eps)
-    floor = eps * (unit + _norm(x)) / (h * _norm(v))
-    size = _norm(product)
-    error = _norm(coarser - product)
+    floor = eps * (unit + length(x)) / (h * length(v))
+    size = length(product)
+    error = length(coarser - product)
     return error / size + floor if size else error + floor
-
-
-def _norm(v: np.ndarray) -> float:
-    """The 2-norm, also where the squares would underflow or overflow."""
-    largest = float(np.abs(v).max())
-    return largest * float(np.linalg.norm(v / largest)) if largest else 0.0
 
 
 def _finite_gradient(grad: Gradient, x: np.ndarray) -> np.ndarray:

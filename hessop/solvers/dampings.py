@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hessop._errors import NotConvergedError, NotConvergedWarning, warn_user
+from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.operators.structured import StructuredOperator, as_symmetric
@@ -16,7 +17,6 @@ from hessop.solvers.linear import solve
 from hessop.solvers.options import read_accuracy, read_limit
 from hessop.solvers.right_sides import RightSide, read_right_side
 from hessop.solvers.shifted import ShiftedMinres
-from hessop.solvers.systems import length
 from hessop.spectrum.krylov import KrylovSpace
 
 __all__ = ["PathResult", "solve_path"]
@@ -186,7 +186,7 @@ def solve_path(
         min(_STEPS, side.n) if maxiter is None else read_limit(maxiter, side.n),
     )
     follow = None if callback is None else lambda norms: callback(size * norms)
-    with progress_bar(progress, None, desc="solve_path", unit="product") as bar:
+    with progress_bar(progress, None, desc="solve_path", unit=" products") as bar:
         if not size:
             found = _zeros(problem)
         elif isinstance(operator, StructuredOperator):

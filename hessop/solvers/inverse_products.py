@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.operators.structured import check_damping
@@ -25,7 +26,7 @@ from hessop.solvers.options import (
 from hessop.solvers.recycling import Recycler, WatchedOperator
 from hessop.solvers.results import SolveResult, report_failure
 from hessop.solvers.right_sides import read_right_side
-from hessop.solvers.systems import System, length
+from hessop.solvers.systems import System
 
 __all__ = ["InverseStatistics", "SolverInverse", "inverse_operator"]
 
@@ -168,7 +169,7 @@ class SolverInverse(BaseOperator):
         self, A: LinearOperator, b: np.ndarray, M: LinearOperator | None, x0: np.ndarray
     ) -> SolveResult:
         size = length(b)
-        with progress_bar(self._progress, None, desc="A⁻¹ @ v", unit="product") as bar:
+        with progress_bar(self._progress, None, desc="A⁻¹ @ v", unit=" products") as bar:
             system = System(
                 A,
                 b,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.structured import check_damping
 from hessop.solvers.iterations import refine, run
@@ -24,7 +25,7 @@ from hessop.solvers.options import (
 )
 from hessop.solvers.results import NegativeCurvature, SolveResult, joined, report_failure
 from hessop.solvers.right_sides import RightSide, read_right_side
-from hessop.solvers.systems import System, length
+from hessop.solvers.systems import System
 from hessop.solvers.verdicts import result_of
 
 __all__ = ["solve", "solve_vector"]

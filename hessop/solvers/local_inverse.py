@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from hessop._errors import NonFiniteError, NotConvergedError
+from hessop._lengths import length
 from hessop.differentiate.finite_difference import difference_error, difference_product
 from hessop.operators.checks import by_columns
 from hessop.operators.hessian import HessianOperator
@@ -87,12 +88,12 @@ class LocalInverse:
         here = A = self._hessian
         distance = residual = z - here.gradient
         for _ in range(_MOST_STEPS):
-            if _norm(residual) <= self._rtol * _norm(distance):
+            if length(residual) <= self._rtol * length(distance):
                 break
             correction = _newton_correction(A, residual, _CORRECTION_RTOL, self._maxiter)
             trial = self._step(here.x + correction)
             left = z - trial.gradient
-            gain = _norm(left) / _norm(residual)
+            gain = length(left) / length(residual)
             if gain > _STALLED and A is here:
                 break
             if gain < 1.0:
@@ -100,17 +101,17 @@ class LocalInverse:
             if gain > _SLOW:
                 A = here
         self._last = Solution(here.x, residual)
-        if _norm(residual) > max(_UNSOLVED, self._rtol) * _norm(distance):
-            self._refuse(_norm(residual), _norm(distance))
+        if length(residual) > max(_UNSOLVED, self._rtol) * length(distance):
+            self._refuse(length(residual), length(distance))
         return self._last.y
 
     def step(self, v: np.ndarray) -> float:
         """The r at which x moves by ``eps**(1/3)`` of its scale when ∇f moves by ``r v``."""
         eps = float(np.finfo(v.dtype).eps)
-        motion = _norm(_newton_correction(self._hessian, v, _SCALE_RTOL, self._maxiter))
+        motion = length(_newton_correction(self._hessian, v, _SCALE_RTOL, self._maxiter))
         if motion == 0.0:
             self._refuse(1.0, 1.0)
-        step: float = eps ** (1 / 3) * (1.0 + _norm(self._hessian.x)) / motion
+        step: float = eps ** (1 / 3) * (1.0 + length(self._hessian.x)) / motion
         return step
 
     def unsolved(self) -> float:
@@ -118,7 +119,7 @@ class LocalInverse:
         if self._last is None or not self._last.residual.any():
             return 0.0
         residual = self._last.residual
-        return _norm(_newton_correction(self._hessian, residual, _SCALE_RTOL, self._maxiter))
+        return length(_newton_correction(self._hessian, residual, _SCALE_RTOL, self._maxiter))
 
     def _step(self, y: np.ndarray) -> HessianOperator:
         try:
@@ -219,16 +220,12 @@ class InverseDifferences:
             self._last = self._difference(np.ones_like(self._z))
         v, r, product = self._last
         error = difference_error(self._inverse, self._z, v, r, product, at_x=self._at_z, unit=0.0)
-        moved = r * _norm(product)
+        moved = r * length(product)
         if not moved:
             return error
-        rounding = float(np.finfo(v.dtype).eps) * _norm(self._x)
+        rounding = float(np.finfo(v.dtype).eps) * length(self._x)
         return error + (rounding + self._unsolved()) / moved
 
     def _difference(self, v: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         r = self._step(v)
         return v, r, difference_product(self._inverse, self._z, v, r, at_x=self._at_z)
-
-
-def _norm(v: np.ndarray) -> float:
-    return float(np.linalg.norm(v))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse.linalg import aslinearoperator
 
 from hessop._errors import NonFiniteError, name_of
+from hessop._lengths import length
 from hessop.operators.base import BaseOperator
 from hessop.operators.checks import all_finite, first_bad
 from hessop.operators.gauss_newton import gauss_newton_operator
@@ -73,7 +74,7 @@ class QuadraticModel:
     @property
     def gradient_norm(self) -> float:
         """The Euclidean norm of the gradient."""
-        return float(np.linalg.norm(self.gradient))
+        return length(self.gradient)
 
     @property
     def eps(self) -> float:

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse.linalg import LinearOperator
 
+from hessop._lengths import length
 from hessop.operators.base import BaseOperator
-from hessop.solvers.systems import length
 
 __all__ = ["Deflation", "Recycler", "WatchedOperator", "deflation_of"]
 

@@ -11,8 +11,9 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NonFiniteError
+from hessop._lengths import length, power_of_two
 from hessop.operators.checks import all_finite, first_bad
-from hessop.solvers.systems import Halt, System, length, power_of_two
+from hessop.solvers.systems import Halt, System
 
 __all__ = ["SYMMETRIC_METHODS", "Products", "Run"]
 

@@ -10,11 +10,12 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NonFiniteError
+from hessop._lengths import length, power_of_two
 from hessop.operators.base import BaseOperator
 from hessop.operators.checks import all_finite, first_bad
 from hessop.solvers.results import NegativeCurvature
 
-__all__ = ["Halt", "System", "length", "power_of_two"]
+__all__ = ["Halt", "System"]
 
 
 # A product is taken to be better than this.
@@ -253,27 +254,3 @@ def _relative_error(A: LinearOperator) -> float:
     """Of its products: that of its numbers, or of the differences that they are made of."""
     eps = np.finfo(np.float32 if A.dtype == np.float32 else np.float64).eps
     return float(max(eps, min(getattr(A, "step_error", 0.0), _LARGEST_ERROR)))
-
-
-# --- lengths without overflow ---------------------------------------------------------------------
-
-_SAFE = (1e-140, 1e140)
-
-
-def length(v: np.ndarray) -> float:
-    """The Euclidean norm; also where squares would be beyond the range of numbers."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        size = math.sqrt(v @ v)
-    if _SAFE[0] < size < _SAFE[1]:
-        return size
-    largest = float(np.abs(v).max())
-    if not 0.0 < largest < math.inf:
-        return largest
-    return largest * float(np.linalg.norm(v / largest))
-
-
-def power_of_two(size: float) -> float:
-    """The power of two next below a size, by which numbers are scaled without rounding."""
-    if not 0.0 < size < math.inf:
-        return 0.0
-    return math.ldexp(1.0, max(min(math.frexp(size)[1] - 1, 1000), -1000))

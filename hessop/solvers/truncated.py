@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.solvers.options import read_limit
@@ -77,29 +79,36 @@ def steihaug(
     SIAM J. Numer. Anal. 20, 1983; A. R. Conn, N. I. M. Gould and Ph. L. Toint, Trust-Region
     Methods, 2000, algorithm 7.5.1.
     """
-    size = float(np.linalg.norm(b))
-    with progress_bar(progress, None, desc="steihaug", unit="product") as bar:
+    size = length(b)
+    with progress_bar(progress, None, desc="steihaug", unit=" products") as bar:
 
         def multiply(v: np.ndarray) -> np.ndarray:
             if bar is not None:
                 bar.update(1)
-            return np.asarray(A.matvec(v), dtype=np.float64) + damping * v
+            return (np.asarray(A.matvec(v), dtype=np.float64) + damping * v) / size
+
+        def precondition(r: np.ndarray) -> tuple[np.ndarray, float]:
+            return _preconditioned(M, r, size)
 
         def follow(x: np.ndarray) -> None:
             if callback is not None:
-                callback(size * x)
+                callback(x.copy())
 
-        limit = read_limit(maxiter, b.size)
-        # For a b of length one, so that squares neither overflow nor vanish.
-        unit, eps = b / size, float(np.finfo(A.dtype).eps)
+        # Divided by the length of b, so that squares neither overflow nor vanish; the norm of the
+        # region is then that of M⁻¹ / ||b||.
+        limit, unit, eps = read_limit(maxiter, b.size), b / size, float(np.finfo(A.dtype).eps)
+        scaled = radius if M is None else radius / math.sqrt(size)
+        rounding = 10.0 * math.sqrt(b.size) * eps
         x, status, residuals, found = _descend(
-            multiply, unit, radius / size, M, rtol, limit, 10.0 * math.sqrt(b.size) * eps, follow
+            multiply, unit, scaled, precondition, rtol, limit, rounding, follow
         )
-        residual = float(np.linalg.norm(unit - multiply(x)))
+        residual = length(unit - multiply(x))
+    if found is not None:
+        found = replace(found, value=size * found.value)
     spent = len(residuals) - (status in ("converged", "iteration limit", "stopped"))
     curvature = math.nan if found is None else found.value
     return SolveResult(
-        x=size * x,
+        x=x,
         converged=status == "converged",
         status=status,
         reason=_REASONS[status].format(residual=residual, spent=spent, curvature=curvature),
@@ -128,42 +137,42 @@ def _descend(
     multiply: Callable[[np.ndarray], np.ndarray],
     b: np.ndarray,
     radius: float,
-    M: LinearOperator | None,
+    precondition: Callable[[np.ndarray], tuple[np.ndarray, float]],
     rtol: float,
     limit: int,
     rounding: float,
     follow: Callable[[np.ndarray], Any],
 ) -> tuple[np.ndarray, str, list[float], NegativeCurvature | None]:
     """The step, how it ended, norms of residuals, and the curvature at which it ended."""
-    r, norms, largest = b, [float(np.linalg.norm(b))], 0.0
-    z, rz = _preconditioned(M, r)
+    r, norms, largest = b, [length(b)], 0.0
+    z, rz = precondition(r)
     # The products with M⁻¹ are sums of residuals.
     x, p = _Paired(np.zeros_like(b), np.zeros_like(b)), _Paired(z, r)
     while norms[-1] > rtol:
         if len(norms) > limit:
             return x.vector, "iteration limit", norms, None
-        Ap, length = multiply(p.vector), float(np.linalg.norm(p.vector))
+        Ap, size = multiply(p.vector), length(p.vector)
         curvature = float(p.vector @ Ap)
-        largest = max(largest, float(np.linalg.norm(Ap)) / length)
-        if curvature <= rounding * largest * length**2:
+        largest = max(largest, length(Ap) / size)
+        if curvature <= rounding * largest * size**2:
             slope = float(r @ p.vector)
             # Both ends of the line lie on the boundary, and the lower one is taken.
             ends = _to_boundary(x, p, radius)
             end = min(ends, key=lambda t: 0.5 * t * t * curvature - t * slope)
-            found = NegativeCurvature(p.vector / length, curvature / length**2)
+            found = NegativeCurvature(p.vector / size, curvature / size**2)
             return x.plus(end, p).vector, "negative curvature", norms, found
         ahead = x.plus(rz / curvature, p)
         if ahead.dot(ahead) >= radius**2:
             end = max(_to_boundary(x, p, radius))
             return x.plus(end, p).vector, "boundary", norms, None
         x, r = ahead, r - rz / curvature * Ap
-        norms.append(float(np.linalg.norm(r)))
+        norms.append(length(r))
         try:
             follow(x.vector)
         except StopIteration:
             return x.vector, "stopped", norms, None
         before = rz
-        z, rz = _preconditioned(M, r)
+        z, rz = precondition(r)
         p = _Paired(z, r).plus(rz / before, p)
     return x.vector, "converged", norms, None
 
@@ -176,11 +185,13 @@ def _to_boundary(x: _Paired, p: _Paired, radius: float) -> tuple[float, float]:
     return q / a, c / q if q else 0.0
 
 
-def _preconditioned(M: LinearOperator | None, r: np.ndarray) -> tuple[np.ndarray, float]:
-    """``M r`` and ``rᵀ M r``."""
+def _preconditioned(
+    M: LinearOperator | None, r: np.ndarray, size: float
+) -> tuple[np.ndarray, float]:
+    """``size M r``, and its product with r; without M, r."""
     if M is None:
         return r, float(r @ r)
-    z = np.asarray(M.matvec(r), dtype=np.float64).reshape(-1)
+    z = size * np.asarray(M.matvec(r), dtype=np.float64).reshape(-1)
     form = float(r @ z)
     if not form > 0.0 and r.any():
         raise ValueError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from hessop._lengths import length
 from hessop.operators.base import BaseOperator
 from hessop.operators.structured import is_symmetric
 from hessop.solvers.results import SolveResult
-from hessop.solvers.systems import System, length
+from hessop.solvers.systems import System
 
 __all__ = ["result_of"]
 

@@ -9,6 +9,7 @@ import scipy.linalg
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._errors import NonFiniteError
+from hessop._lengths import length
 
 __all__ = ["KrylovSpace"]
 
@@ -51,7 +52,7 @@ class KrylovSpace:
         v = np.asarray(v, dtype=np.float64)
         self._A = A
         self._rows = np.empty((min(_ROOM, v.size) + 1, v.size))
-        self.norm = float(np.linalg.norm(v))
+        self.norm = length(v)
         self._rows[0] = v / self.norm
         self._diagonal: list[float] = []
         self._beside: list[float] = []
@@ -94,14 +95,14 @@ class KrylovSpace:
             self._rows = room
         v = self._rows[k]
         w = np.array(self._A.matvec(v), dtype=np.float64).reshape(-1)
-        size = float(np.linalg.norm(w))
+        size = length(w)
         if not np.isfinite(size):
             raise NonFiniteError("A @ v is not finite, though v is: neither is the operator.")
         self._diagonal.append(float(v @ w))
         basis = self._rows[: k + 1]
         for _ in range(2):
             w -= basis.T @ (basis @ w)
-        beta = float(np.linalg.norm(w))
+        beta = length(w)
         # Below the rounding of the product there is no direction left.
         eps = float(np.finfo(np.float32 if self._A.dtype == np.float32 else np.float64).eps)
         scale = max(size, *map(abs, self._diagonal), *self._beside)

@@ -93,6 +93,10 @@ def power(rows: list[dict[str, float]], name: str) -> float:
 
 def draw(path: str, rows: list[dict[str, float]]) -> None:
     """Times against depth."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "hessop"})
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -110,7 +114,7 @@ def draw(path: str, rows: list[dict[str, float]]) -> None:
     axes.loglog(ends, 1e-3 * ends, "k:", linewidth=1, label="proportional to depth")
     axes.set(xlabel="layers", ylabel="seconds", title="Inverse Hessian products of deep networks")
     axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None} if path.endswith("svg") else None)
 
 
 def main() -> None:
