@@ -85,6 +85,7 @@ def solve(
     Returns
     -------
     SolveResult
+        Its x is float64, whatever A and b are.
 
     Warns
     -----
