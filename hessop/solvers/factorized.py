@@ -69,8 +69,7 @@ class FactorizedInverse(BaseOperator):
         self._factors = factors
         n = self.shape[0]
         inverse = one_norm(self._backward, n)
-        self._norm = one_norm(self._forward, n)
-        self.condition = self._norm * inverse if np.isfinite(inverse) else np.inf
+        self.condition = one_norm(self._forward, n) * inverse if np.isfinite(inverse) else np.inf
 
     @property
     def unknowns(self) -> int:

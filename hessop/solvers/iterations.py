@@ -150,21 +150,20 @@ def _gmres(run: Run) -> np.ndarray:
 
 
 def _lgmres(run: Run) -> np.ndarray:
-    y, _ = lgmres(
-        run.operator(),
-        run.b,
-        rtol=0.0,
-        atol=run.target,
-        inner_m=max(1, min(_LGMRES_RESTART, run.left - 1)),
-        maxiter=run.left + 1,
-        M=run.preconditioner(),
-        callback=run,
-    )
-    return np.asarray(y)
+    y, _ = _to_target(lgmres, run, inner_m=max(1, min(_LGMRES_RESTART, run.left - 1)))
+    return y
 
 
 def _bicgstab(run: Run) -> np.ndarray:
-    y, info = bicgstab(
+    y, info = _to_target(bicgstab, run)
+    if info < 0:
+        raise Halt("breakdown")
+    return y
+
+
+def _to_target(method: Callable[..., Any], run: Run, **options: Any) -> tuple[np.ndarray, int]:
+    """A method that ends by the length of its residual, and takes one M."""
+    y, info = method(
         run.operator(),
         run.b,
         rtol=0.0,
@@ -172,10 +171,9 @@ def _bicgstab(run: Run) -> np.ndarray:
         maxiter=run.left + 1,
         M=run.preconditioner(),
         callback=run,
+        **options,
     )
-    if info < 0:
-        raise Halt("breakdown")
-    return np.asarray(y)
+    return np.asarray(y), info
 
 
 def _lsmr(run: Run) -> np.ndarray:

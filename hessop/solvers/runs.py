@@ -15,7 +15,7 @@ from hessop._lengths import length, power_of_two
 from hessop.operators.checks import all_finite, first_bad
 from hessop.solvers.systems import Halt, System
 
-__all__ = ["SYMMETRIC_METHODS", "Products", "Run"]
+__all__ = ["SYMMETRIC_METHODS", "Products", "Run", "not_positive_definite"]
 
 SYMMETRIC_METHODS = ("cg", "minres")
 # cg carries a residual along that is good until the end; the others end often, or soon.
@@ -177,11 +177,16 @@ class Run:
             return
         if self._iterations and form >= -(self.system.eps**0.5) * squared:
             raise Halt("breakdown")  # it may be rounding
-        raise ValueError(
-            f"M is not positive definite: rᵀ M r is {form * self._unit_of_M:.3g} for a residual r. "
-            "cg and minres need a preconditioner that is; take the magnitudes of its eigenvalues, "
-            "or damp it."
-        )
+        raise not_positive_definite(form * self._unit_of_M)
+
+
+def not_positive_definite(form: float) -> ValueError:
+    """The error of a preconditioner with ``rᵀ M r`` not above zero."""
+    return ValueError(
+        f"M is not positive definite: rᵀ M r is {form:.3g} for a residual r. cg, minres and the "
+        "norm of a trust region need a preconditioner that is; take the magnitudes of its "
+        "eigenvalues, or damp it."
+    )
 
 
 class Products(LinearOperator):

@@ -15,6 +15,7 @@ from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
 from hessop.solvers.options import read_limit
 from hessop.solvers.results import NegativeCurvature, SolveResult
+from hessop.solvers.runs import not_positive_definite
 
 __all__ = ["steihaug"]
 
@@ -194,8 +195,5 @@ def _preconditioned(
     z = size * np.asarray(M.matvec(r), dtype=np.float64).reshape(-1)
     form = float(r @ z)
     if not form > 0.0 and r.any():
-        raise ValueError(
-            f"M is not positive definite: rᵀ M r is {form:.3g} for a residual r. The norm of the "
-            "trust region needs it to be; take the magnitudes of its eigenvalues, or damp it."
-        )
+        raise not_positive_definite(form)
     return z, form
