@@ -68,34 +68,3 @@ def test_gradient_only():
     # Three translations and three rotations are free, everything else is stiff.
     assert np.abs(found["eigenvalues"][:6]).max() < 1e-4
     assert found["eigenvalues"][6] > 1.0
-
-
-def test_inverse_hessian_products():
-    found = found_by("inverse_hessian_products")
-    assert found["error_4_1"] < 1e-14
-    assert max(found["errors_4_2"].values()) < 1e-12
-    assert found["difference_to_paper"] < 1e-13
-    assert found["error_of_derivative"] < 1e-13
-    # As many examples as inputs, or more; with fewer the Hessian is singular.
-    assert list(found["network_errors"]) == [4, 5, 8]
-    assert max(found["network_errors"].values()) < 1e-9
-    assert found["network_refusals"] == {2: 6, 3: 3}
-
-
-def test_newton_by_hand():
-    found = found_by("newton_by_hand")
-    assert found["value"] < 0.2
-    assert found["last"].gradient_norm < 1e-8
-    assert found["last"].damping == 0.0
-    assert found["steps"][0][0].negative_curvature.value < -0.5
-    for change in found["changes"]:
-        assert 0.5 < change.estimate / change.left < 2
-        assert change.with_preconditioner < change.products
-    *few, many = found["changes"]
-    assert all(change.is_enough for change in few[:3])
-    assert not many.is_enough
-
-
-def test_preconditioning():
-    hard = found_by("preconditioning")["diabetes"]
-    assert hard["none"].cg >= 5 * hard["Nyström, adaptive"].total
