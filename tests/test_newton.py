@@ -30,7 +30,7 @@ from hessop import (
     newton_retrain,
     newton_step,
 )
-from hessop.operators.structured import as_symmetric
+from hessop.operators.foreign import as_symmetric
 from hessop.solvers.damped import damping_for, solve_damped
 from hessop.solvers.truncated import steihaug
 from hessop.spectrum.intervals import SpectralInterval

@@ -29,7 +29,7 @@ from hessop import (
 )
 from hessop._errors import NotConvergedError, NotConvergedWarning
 from hessop.operators.base import BaseOperator
-from hessop.operators.structured import ForeignOperator
+from hessop.operators.foreign import ForeignOperator
 from hessop.solvers.systems import System
 from hessop.solvers.verdicts import result_of
 

@@ -16,14 +16,13 @@ from hessop.operators.base import BaseOperator, sparse_of
 from hessop.operators.checks import indices
 from hessop.operators.dense import DenseOperator
 from hessop.operators.diagonal import DiagonalOperator
+from hessop.operators.foreign import ForeignOperator, as_symmetric
 from hessop.operators.kronecker import KroneckerOperator
 from hessop.operators.recorded import RecordedOperator
 from hessop.operators.structured import (
-    ForeignOperator,
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
 )

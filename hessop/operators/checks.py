@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["all_finite", "as_block", "as_vector", "by_columns", "first_bad", "indices"]
+__all__ = [
+    "all_finite",
+    "as_block",
+    "as_vector",
+    "by_columns",
+    "first_bad",
+    "float_dtype",
+    "indices",
+]
 
 
 def all_finite(x: np.ndarray) -> bool:
@@ -75,3 +83,8 @@ def indices(which: Any, n: int, name: str) -> np.ndarray:
     if np.unique(chosen).size != chosen.size:
         raise IndexError(f"block: {name} names an entry twice, expected each at most once.")
     return chosen
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """The precision that a matrix of some dtype is computed in: single only where it is single."""
+    return np.dtype(np.float32) if np.dtype(dtype or float) == np.float32 else np.dtype(np.float64)

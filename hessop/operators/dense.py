@@ -10,11 +10,11 @@ import scipy.linalg
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
     inertia_of,

@@ -10,11 +10,11 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._progress import progress_bar
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
     exact_logdet,

@@ -13,11 +13,11 @@ from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.approximations import rank_one
 from hessop.operators.dense import DenseOperator
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
     inertia_of,

@@ -14,12 +14,12 @@ from scipy.sparse.linalg import LinearOperator
 from hessop.operators.approximations import METHODS, eigenpairs
 from hessop.operators.condensed import condense
 from hessop.operators.diagonal import real_vector
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.inverses import InverseOperator
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
     exact_logdet,

@@ -11,13 +11,13 @@ from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import sparse_of
 from hessop.operators.factorizations import Factorization, factorize
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.inverses import InverseOperator
 from hessop.operators.recorded import RecordedOperator
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
     StructuredOperator,
-    as_symmetric,
     check_damping,
     diagonal_of,
 )

@@ -7,22 +7,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import BaseOperator, is_real_number
+from hessop.operators.checks import float_dtype
 
 __all__ = [
-    "ForeignOperator",
     "Inertia",
     "SignedLogdet",
     "StructuredOperator",
-    "as_symmetric",
     "check_damping",
     "diagonal_of",
     "exact_logdet",
     "inertia_of",
     "inverted",
-    "is_symmetric",
     "refuse_indefinite",
     "refuse_singular",
     "roots",
@@ -54,7 +52,7 @@ class StructuredOperator(BaseOperator):
     """
 
     def __init__(self, dtype: Any, n: int) -> None:
-        super().__init__(_float_dtype(dtype), (n, n), symmetric=True)
+        super().__init__(float_dtype(dtype), (n, n), symmetric=True)
 
     # --- what a subclass says ---------------------------------------------------------------------
 
@@ -158,80 +156,6 @@ def diagonal_of(operator: LinearOperator) -> np.ndarray | None:
         return None
     diagonal: np.ndarray = matrix.diagonal()
     return diagonal
-
-
-class ForeignOperator(BaseOperator):
-    """A SciPy operator with the methods of ours."""
-
-    def __init__(self, operator: LinearOperator) -> None:
-        super().__init__(_float_dtype(operator.dtype or float), operator.shape, symmetric=True)
-        self.operator = operator
-
-    def _product(self, v: np.ndarray) -> np.ndarray:
-        return np.array(self.operator.matvec(v), dtype=self.dtype)
-
-    def _block_product(self, V: np.ndarray) -> np.ndarray:
-        return np.array(self.operator.matmat(V), dtype=self.dtype)
-
-    def diagonal(self, *, progress: bool = False) -> np.ndarray:
-        """The diagonal, shape (n,): read off where it is the operator of a matrix."""
-        matrix: Any = getattr(self.operator, "A", None)
-        if matrix is None:
-            return super().diagonal(progress=progress)
-        return np.array(matrix.diagonal(), dtype=self.dtype)
-
-    def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
-        """The whole matrix, shape (n, n): a copy where it is the operator of a matrix."""
-        matrix: Any = getattr(self.operator, "A", None)
-        if matrix is None:
-            return super().to_dense(symmetrize=symmetrize, progress=progress)
-        dense = np.array(matrix.toarray() if issparse(matrix) else matrix, dtype=self.dtype)
-        return (dense + dense.T) / 2 if symmetrize else dense
-
-    def __reduce__(self) -> Any:
-        return ForeignOperator, (self.operator,)
-
-
-def as_symmetric(A: Any, name: str = "A") -> BaseOperator:
-    """Any symmetric operator or matrix as one of ours.
-
-    One that is not ours is tested with two products.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is no matrix, not real, not square, or not symmetric.
-    """
-    if isinstance(A, BaseOperator):
-        operator = A
-    else:
-        try:
-            operator = ForeignOperator(aslinearoperator(A))
-        except TypeError:
-            raise TypeError(
-                f"{name} is a {type(A).__name__}, expected a LinearOperator or a matrix: an "
-                "array, or a sparse one."
-            ) from None
-    if operator.shape[0] != operator.shape[1]:
-        raise ValueError(f"{name} has shape {operator.shape}, expected a square operator.")
-    if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
-        raise TypeError(f"{name} has dtype {A.dtype}, expected real numbers.")
-    if not (A.symmetric if isinstance(A, BaseOperator) else is_symmetric(operator)):
-        raise ValueError(
-            f"{name} is not symmetric, and has to be here. Where that is rounding, use "
-            "(A + A.T) / 2; for a system that is not symmetric, solve(A, b)."
-        )
-    return operator
-
-
-def is_symmetric(operator: LinearOperator) -> bool:
-    """Whether a square operator is symmetric: a test with two products."""
-    dtype = _float_dtype(operator.dtype or float)
-    u, v = np.random.default_rng(0).standard_normal((2, operator.shape[0])).astype(dtype)
-    Au, Av = np.ravel(operator.matvec(u)), np.ravel(operator.matvec(v))
-    size = max(np.abs(Au).max(), np.abs(Av).max()) or 1.0  # their squares may underflow
-    difference = abs(v @ (Au / size) - u @ (Av / size))
-    return bool(difference <= np.finfo(dtype).eps ** 0.5 * operator.shape[0])
 
 
 def check_damping(damping: Any) -> float:
@@ -340,7 +264,7 @@ def symmetric_array(matrix: Any, what: str) -> np.ndarray:
     array = np.array(matrix.toarray() if issparse(matrix) else matrix)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{what} has dtype {array.dtype}, expected real numbers.")
-    array = array.astype(_float_dtype(array.dtype), copy=False)
+    array = array.astype(float_dtype(array.dtype), copy=False)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise ValueError(f"{what} has shape {array.shape}, expected a square matrix.")
     if not np.isfinite(array).all():
@@ -355,7 +279,3 @@ def symmetric_array(matrix: Any, what: str) -> np.ndarray:
         )
     symmetric: np.ndarray = (array + array.T) / 2
     return symmetric
-
-
-def _float_dtype(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(np.float32) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)

@@ -12,7 +12,8 @@ from hessop._errors import NotConvergedError, NotConvergedWarning, warn_user
 from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
-from hessop.operators.structured import StructuredOperator, as_symmetric
+from hessop.operators.foreign import as_symmetric
+from hessop.operators.structured import StructuredOperator
 from hessop.solvers.linear import solve
 from hessop.solvers.options import read_accuracy, read_limit
 from hessop.solvers.right_sides import RightSide, read_right_side

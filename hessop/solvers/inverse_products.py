@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import BaseOperator
+from hessop.operators.foreign import real_operator
 from hessop.operators.structured import check_damping
 from hessop.solvers.linear import solve_vector
 from hessop.solvers.options import (
@@ -21,7 +22,6 @@ from hessop.solvers.options import (
     read_limit,
     read_preconditioner,
     read_symmetry,
-    real_operator,
 )
 from hessop.solvers.recycling import Recycler, WatchedOperator
 from hessop.solvers.results import SolveResult, report_failure

@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from hessop._lengths import length
 from hessop._progress import progress_bar
+from hessop.operators.foreign import real_operator
 from hessop.operators.structured import check_damping
 from hessop.solvers.iterations import refine, run
 from hessop.solvers.options import (
@@ -21,7 +22,6 @@ from hessop.solvers.options import (
     read_limit,
     read_preconditioner,
     read_symmetry,
-    real_operator,
 )
 from hessop.solvers.results import NegativeCurvature, SolveResult, joined, report_failure
 from hessop.solvers.right_sides import RightSide, read_right_side

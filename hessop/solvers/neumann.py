@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hessop.operators.base import BaseOperator, CombinedOperator, is_real_number
-from hessop.operators.structured import as_symmetric, check_damping
+from hessop.operators.foreign import as_symmetric
+from hessop.operators.structured import check_damping
 from hessop.solvers.right_sides import read_right_side
 from hessop.spectrum.intervals import SpectralInterval, spectral_interval
 

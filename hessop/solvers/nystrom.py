@@ -12,8 +12,9 @@ import numpy as np
 
 from hessop.operators.approximations import nystrom, orthonormal
 from hessop.operators.base import BaseOperator
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.low_rank import LowRankOperator
-from hessop.operators.structured import as_symmetric, check_damping
+from hessop.operators.structured import check_damping
 
 __all__ = ["NystromPreconditioner", "nystrom_preconditioner"]
 

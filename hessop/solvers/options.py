@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import BaseOperator, is_real_number
-from hessop.operators.structured import StructuredOperator, is_symmetric
+from hessop.operators.foreign import is_symmetric, real_operator
+from hessop.operators.structured import StructuredOperator
 from hessop.solvers.iterations import METHODS
 from hessop.solvers.runs import SYMMETRIC_METHODS
 
@@ -19,40 +20,10 @@ __all__ = [
     "read_limit",
     "read_preconditioner",
     "read_symmetry",
-    "real_operator",
 ]
 
 # Products for each unknown when nothing else is said: what SciPy's cg allows.
 _PRODUCTS = 10
-
-
-def real_operator(A: Any, name: str = "A") -> LinearOperator:
-    """Any operator or matrix as a LinearOperator of real numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is neither, complex, or empty.
-    """
-    if isinstance(A, np.ndarray):
-        _check_shape(A.shape, name)
-    try:
-        operator = aslinearoperator(A)
-    except TypeError:
-        way_out = " Use hessian_operator(fun, x) for its Hessian." if callable(A) else ""
-        raise TypeError(
-            f"{name} is a {type(A).__name__}, expected a LinearOperator or a matrix: an array, "
-            f"or a sparse one.{way_out}"
-        ) from None
-    _check_shape(tuple(operator.shape), name)
-    if np.dtype(operator.dtype or float).kind not in "biuf":
-        raise TypeError(f"{name} has dtype {operator.dtype}, expected real numbers.")
-    return operator
-
-
-def _check_shape(shape: tuple[int, ...], name: str) -> None:
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{name} has shape {shape}, expected (m, n), and at least one entry.")
 
 
 def check_method(method: str) -> None:

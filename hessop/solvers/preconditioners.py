@@ -13,8 +13,9 @@ from hessop.operators.base import is_real_number
 from hessop.operators.block_diagonal import BlockDiagonalOperator
 from hessop.operators.dense import DenseOperator
 from hessop.operators.diagonal import DiagonalOperator, real_vector
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.kfac import kfac_operator
-from hessop.operators.structured import as_symmetric, check_damping
+from hessop.operators.structured import check_damping
 
 __all__ = [
     "block_jacobi_preconditioner",

@@ -14,8 +14,8 @@ from hessop._errors import NonFiniteError, name_of
 from hessop._lengths import length
 from hessop.operators.base import BaseOperator
 from hessop.operators.checks import all_finite, first_bad
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.gauss_newton import gauss_newton_operator
-from hessop.operators.structured import as_symmetric
 from hessop.optimize.objectives import Objective
 from hessop.params import Layout, as_args
 

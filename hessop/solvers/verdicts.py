@@ -6,7 +6,7 @@ import numpy as np
 
 from hessop._lengths import length
 from hessop.operators.base import BaseOperator
-from hessop.operators.structured import is_symmetric
+from hessop.operators.foreign import is_symmetric
 from hessop.solvers.results import SolveResult
 from hessop.solvers.systems import System
 
