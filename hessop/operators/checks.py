@@ -13,6 +13,7 @@ __all__ = [
     "as_block",
     "as_vector",
     "by_columns",
+    "check_count",
     "first_bad",
     "float_dtype",
     "indices",
@@ -88,3 +89,18 @@ def indices(which: Any, n: int, name: str) -> np.ndarray:
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """The precision that a matrix of some dtype is computed in: single only where it is single."""
     return np.dtype(np.float32) if np.dtype(dtype or float) == np.float32 else np.dtype(np.float64)
+
+
+def check_count(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number in its range.
+
+    Raises
+    ------
+    ValueError
+        When it is not one.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+    if not whole or value < least or (most is not None and value > most):
+        span = f"from {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} is {value!r}, expected a whole number {span}.")
+    return int(value)

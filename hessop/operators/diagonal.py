@@ -10,7 +10,9 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import LinearOperator
 
 from hessop._progress import progress_bar
+from hessop.operators.checks import check_count
 from hessop.operators.foreign import as_symmetric
+from hessop.operators.probing import RunningMean, probe_blocks
 from hessop.operators.structured import (
     Inertia,
     SignedLogdet,
@@ -23,9 +25,6 @@ from hessop.operators.structured import (
 )
 
 __all__ = ["DiagonalOperator", "real_vector"]
-
-# Probes that are multiplied at once, and the most entries that they have.
-_TOGETHER, _MOST_ENTRIES = 64, 4_000_000
 
 
 class DiagonalOperator(StructuredOperator):
@@ -116,25 +115,14 @@ class DiagonalOperator(StructuredOperator):
             return cls(operator.diagonal(progress=progress))
         if method != "probing":
             raise ValueError(f"method is {method!r}, expected 'exact' or 'probing'.")
-        if not isinstance(num_probes, int | np.integer) or num_probes < 2:
-            raise ValueError(f"num_probes is {num_probes}, expected at least 2, a whole number.")
-        rng = np.random.default_rng(rng)
-        n = operator.shape[0]
-        total, squares = np.zeros((2, n))
+        check_count(num_probes, "num_probes", least=2)
+        samples, rng = RunningMean(), np.random.default_rng(rng)
         with progress_bar(progress, num_probes, desc="diagonal", unit="product") as bar:
-            together = max(1, min(_TOGETHER, _MOST_ENTRIES // n))
-            for start in range(0, num_probes, together):
-                count = min(together, num_probes - start)
-                Z = rng.choice([-1.0, 1.0], (n, count)).astype(operator.dtype)
-                samples = Z * operator.matmat(Z)
-                total += samples.sum(axis=1)
-                squares += (samples**2).sum(axis=1)
+            for Z in probe_blocks(operator.shape[0], num_probes, rng, operator.dtype):
+                samples.add(Z * operator.matmat(Z))
                 if bar is not None:
-                    bar.update(count)
-        mean = total / num_probes
-        variance = np.maximum(squares / num_probes - mean**2, 0.0)
-        error = np.sqrt(variance / (num_probes - 1))
-        return cls(mean.astype(operator.dtype), standard_error=error)
+                    bar.update(Z.shape[1])
+        return cls(samples.mean.astype(operator.dtype), standard_error=samples.standard_error)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         product: np.ndarray = self._d * v
