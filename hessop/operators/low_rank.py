@@ -12,6 +12,7 @@ from scipy.optimize import LbfgsInvHessProduct
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.approximations import METHODS, eigenpairs
+from hessop.operators.checks import check_count
 from hessop.operators.condensed import condense
 from hessop.operators.diagonal import real_vector
 from hessop.operators.foreign import as_symmetric
@@ -184,13 +185,11 @@ class LowRankOperator(StructuredOperator):
         n = operator.shape[0]
         if method not in METHODS:
             raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}.")
-        if not isinstance(rank, int | np.integer) or not 1 <= rank <= n:
-            raise ValueError(f"rank is {rank}, expected a whole number from 1 to {n}.")
-        for name, count in (("oversampling", oversampling), ("error_probes", error_probes)):
-            if not isinstance(count, int | np.integer) or count < 0:
-                raise ValueError(f"{name} is {count}, expected a whole number from 0.")
+        rank = check_count(rank, "rank", most=n)
+        oversampling = check_count(oversampling, "oversampling", least=0)
+        error_probes = check_count(error_probes, "error_probes", least=0)
         rng = np.random.default_rng(rng)
-        s, U = eigenpairs(operator, int(rank), method, int(oversampling), rng)
+        s, U = eigenpairs(operator, rank, method, oversampling, rng)
         found = cls(U, s)
         if error_probes:
             probes = rng.standard_normal((n, error_probes)).astype(operator.dtype)

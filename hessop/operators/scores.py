@@ -11,6 +11,7 @@ from hessop._errors import NotTracedError
 from hessop.differentiate.models import Model
 from hessop.differentiate.points import AutogradPoint, differentiate_at
 from hessop.likelihoods import Likelihood
+from hessop.operators.checks import check_count
 from hessop.params import read_tree
 
 __all__ = ["by_examples", "check_likelihood", "observed", "output_scores", "single_output"]
@@ -104,6 +105,4 @@ def check_likelihood(likelihood: Any, kind: str, targets: Any, num_samples: Any)
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(map(repr, _KINDS))}.")
     if targets is None and kind == "empirical":
         raise ValueError("kind is 'empirical', but no targets were given. Pass the observed ones.")
-    is_whole = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
-    if not is_whole or num_samples < 1:
-        raise ValueError(f"num_samples is {num_samples!r}, expected a whole number from 1.")
+    check_count(num_samples, "num_samples")

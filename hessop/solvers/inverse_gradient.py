@@ -12,6 +12,7 @@ from hessop._errors import NotTracedError, name_of
 from hessop.differentiate.autograd import jacobian_product
 from hessop.differentiate.models import record_model
 from hessop.operators.base import is_real_number
+from hessop.operators.checks import check_count
 from hessop.operators.compiling import Multiplier, Products
 from hessop.operators.curvature import CurvatureOperator
 from hessop.operators.hessian import HessianOperator, hessian_operator
@@ -248,8 +249,8 @@ def _check_options(inverse_grad: Any, step: Any, rtol: Any, maxiter: Any) -> Non
     for name, value in (("step", step), ("rtol", rtol)):
         if value is not None and not (is_real_number(value) and 0.0 < value < np.inf):
             raise ValueError(f"{name} is {value!r}, expected a positive number, or None.")
-    if maxiter is not None and not (isinstance(maxiter, int | np.integer) and maxiter > 0):
-        raise ValueError(f"maxiter is {maxiter!r}, expected a whole number from 1, or None.")
+    if maxiter is not None:
+        check_count(maxiter, "maxiter")
     if inverse_grad is not None and not (rtol is None and maxiter is None):
         raise ValueError(
             "rtol and maxiter are for Newton's method, and inverse_grad is given. Leave them out."

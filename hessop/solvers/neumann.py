@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hessop.operators.base import BaseOperator, CombinedOperator, is_real_number
+from hessop.operators.checks import check_count
 from hessop.operators.foreign import as_symmetric
 from hessop.operators.structured import check_damping
 from hessop.solvers.right_sides import read_right_side
@@ -254,8 +255,7 @@ def neumann_inverse(
     """
     operators = _read_operators(A)
     for name, value in (("terms", terms), ("repeats", repeats), ("steps", steps)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} is {value!r}, expected a whole number from 1.")
+        check_count(value, name)
     if repeats > 1 and len(operators) == 1:
         raise ValueError(
             f"repeats is {repeats}, and there is one matrix: nothing is drawn. Leave it out."

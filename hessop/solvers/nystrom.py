@@ -12,6 +12,7 @@ import numpy as np
 
 from hessop.operators.approximations import nystrom, orthonormal
 from hessop.operators.base import BaseOperator
+from hessop.operators.checks import check_count
 from hessop.operators.foreign import as_symmetric
 from hessop.operators.low_rank import LowRankOperator
 from hessop.operators.structured import check_damping
@@ -161,10 +162,10 @@ def nystrom_preconditioner(
             f"damping is {mu:.3g}, expected none or one that is not negative. Use minres with "
             "block_jacobi_preconditioner for a matrix that is shifted the other way."
         )
-    for name, value, most in (("rank", rank, n), ("max_rank", max_rank, math.inf)):
-        if value is not None and not (isinstance(value, int | np.integer) and 1 <= value <= most):
-            up_to = f" to {n}" if name == "rank" else ""
-            raise ValueError(f"{name} is {value!r}, expected a whole number from 1{up_to}.")
+    if rank is not None:
+        check_count(rank, "rank", most=n)
+    if max_rank is not None:
+        check_count(max_rank, "max_rank")
     if rank is not None and max_rank is not None:
         raise ValueError(
             "both rank and max_rank are given: rank is the one to be taken, max_rank a limit "

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import BaseOperator, is_real_number
+from hessop.operators.checks import check_count
 from hessop.operators.foreign import is_symmetric, real_operator
 from hessop.operators.structured import StructuredOperator
 from hessop.solvers.iterations import METHODS
@@ -85,9 +86,7 @@ def read_limit(maxiter: Any, n: int) -> int:
     """The most products for n unknowns."""
     if maxiter is None:
         return _PRODUCTS * n
-    if not isinstance(maxiter, int | np.integer) or maxiter < 0:
-        raise ValueError(f"maxiter is {maxiter!r}, expected a whole number from 0.")
-    return int(maxiter)
+    return check_count(maxiter, "maxiter", least=0)
 
 
 def exact_inverse(operator: LinearOperator, damping: float) -> LinearOperator | None:

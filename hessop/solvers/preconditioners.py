@@ -11,6 +11,7 @@ import numpy as np
 from hessop.likelihoods import Likelihood
 from hessop.operators.base import is_real_number
 from hessop.operators.block_diagonal import BlockDiagonalOperator
+from hessop.operators.checks import check_count
 from hessop.operators.dense import DenseOperator
 from hessop.operators.diagonal import DiagonalOperator, real_vector
 from hessop.operators.foreign import as_symmetric
@@ -88,8 +89,7 @@ def jacobi_preconditioner(
     if diagonal is not None and probes is not None:
         raise ValueError("both diagonal and probes are given, expected one of them at most.")
     if probes is not None:
-        if not isinstance(probes, int | np.integer) or probes < 2:
-            raise ValueError(f"probes is {probes!r}, expected a whole number from 2.")
+        check_count(probes, "probes", least=2)
         diagonal = DiagonalOperator.from_operator(
             operator, method="probing", num_probes=probes, rng=rng, progress=progress
         )
