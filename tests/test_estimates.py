@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy.sparse import random_array
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from hessop import NotConvergedWarning
+from hessop import NotConvergedWarning, hessian_operator
 from hessop.operators.foreign import as_operator, as_square, as_symmetric
 from hessop.operators.probing import PROBES, RunningMean, columns_together, probe_blocks
 from hessop.spectrum.estimates import Estimate, check_rtol, exact_estimate, last_of
@@ -70,6 +71,23 @@ def test_a_foreign_operator_has_blocks_and_an_adjoint():
         as_square(matrix)
     with pytest.raises(ValueError, match="A is not symmetric"):
         as_symmetric(matrix[:4])
+
+
+def test_a_transpose_of_scipys_has_its_own_entries():
+    matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+    A = as_operator(aslinearoperator(matrix).T)
+    np.testing.assert_array_equal(A.to_dense(), matrix.T)
+    np.testing.assert_array_equal(A.diagonal(), [1.0, 4.0])
+    zero = hessian_operator(lambda x: 0.0 * anp.sum(x), np.zeros(2)) + A.operator
+    np.testing.assert_array_equal(zero.to_dense(), matrix.T)
+    np.testing.assert_array_equal(zero.diagonal(), [1.0, 4.0])
+
+
+def test_an_operator_without_an_adjoint_says_so():
+    A = as_operator(LinearOperator((2, 2), matvec=lambda v: 2 * v, dtype=float))
+    for product in (lambda: A.T @ np.ones(2), lambda: A.T @ np.ones((2, 2))):
+        with pytest.raises(NotImplementedError, match="rmatvec is not defined"):
+            product()
 
 
 # --- how long work ends ---------------------------------------------------------------------------

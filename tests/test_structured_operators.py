@@ -1177,7 +1177,7 @@ def test_operators_that_are_refused(name, bad, kind, words):
         (lambda: DiagonalOperator.from_operator(SIX, method="guess"), "'exact' or 'probing'"),
         (
             lambda: DiagonalOperator.from_operator(SIX, method="probing", num_probes=1),
-            "num_probes is 1, expected at least 2",
+            "num_probes is 1, expected a whole number from 2",
         ),
         (lambda: LowRankOperator.from_operator(SIX, 0), "rank is 0, expected .* from 1 to 6"),
         (lambda: LowRankOperator.from_operator(SIX, 7), "rank is 7, expected .* from 1 to 6"),

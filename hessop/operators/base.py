@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from hessop.operators.checks import indices
+from hessop.operators.checks import indices, matrix_of
 from hessop.operators.contract import ContractOperator
 from hessop.params import Layout
 
@@ -67,7 +67,7 @@ class BaseOperator(ContractOperator):
 
     def __sub__(self, x: Any) -> Any:
         if isinstance(x, LinearOperator):
-            matrix = getattr(x, "A", None)  # SciPy's operator of a matrix
+            matrix = matrix_of(x)  # SciPy's operator of a matrix
             return self + (-1.0 * x if matrix is None else aslinearoperator(-1.0 * matrix))
         self._as_operator(x)  # or its error
         return self + -1.0 * (x if issparse(x) else np.asarray(x))
@@ -293,7 +293,7 @@ def sparse_of(operator: LinearOperator) -> csr_array:
     """
     if isinstance(operator, BaseOperator) and hasattr(operator, "to_sparse"):
         return operator.to_sparse()
-    matrix = getattr(operator, "A", None)
+    matrix = matrix_of(operator)
     if matrix is None:
         raise TypeError(
             f"a {type(operator).__name__} is known by its products only, expected an operator with "
@@ -303,14 +303,14 @@ def sparse_of(operator: LinearOperator) -> csr_array:
 
 
 def _has_entries(operator: LinearOperator) -> bool:
-    return isinstance(operator, BaseOperator) or hasattr(operator, "A")
+    return isinstance(operator, BaseOperator) or matrix_of(operator) is not None
 
 
 def _is_symmetric(operator: LinearOperator) -> bool:
     """Whether an operator is known to be symmetric, up to the last digit."""
     if isinstance(operator, BaseOperator):
         return operator.symmetric
-    matrix: Any = getattr(operator, "A", None)
+    matrix: Any = matrix_of(operator)
     if matrix is None or matrix.shape[0] != matrix.shape[1]:
         return False
     different = matrix != matrix.T

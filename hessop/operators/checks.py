@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
     "all_finite",
@@ -17,6 +18,7 @@ __all__ = [
     "first_bad",
     "float_dtype",
     "indices",
+    "matrix_of",
 ]
 
 
@@ -84,6 +86,12 @@ def indices(which: Any, n: int, name: str) -> np.ndarray:
     if np.unique(chosen).size != chosen.size:
         raise IndexError(f"block: {name} names an entry twice, expected each at most once.")
     return chosen
+
+
+def matrix_of(operator: Any) -> Any:
+    """The array or the sparse matrix that an operator of SciPy was made of; None where none was."""
+    matrix = getattr(operator, "A", None)  # of a transposed one it is an operator
+    return matrix if isinstance(matrix, np.ndarray) or issparse(matrix) else None
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:

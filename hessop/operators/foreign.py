@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from hessop.operators.base import BaseOperator
-from hessop.operators.checks import float_dtype
+from hessop.operators.checks import float_dtype, matrix_of
 
 __all__ = [
     "ForeignOperator",
@@ -46,18 +46,22 @@ class ForeignOperator(BaseOperator):
         return np.array(self.operator.rmatvec(u), dtype=self.dtype)
 
     def _adjoint_block_product(self, U: np.ndarray) -> np.ndarray:
-        return np.array(self.operator.rmatmat(U), dtype=self.dtype)
+        try:
+            return np.array(self.operator.rmatmat(U), dtype=self.dtype)
+        except TypeError:
+            self.operator.rmatvec(U[:, 0])  # where SciPy tells that there is no adjoint
+            raise
 
     def diagonal(self, *, progress: bool = False) -> np.ndarray:
         """The diagonal, shape (min(m, n),): read off where it is the operator of a matrix."""
-        matrix: Any = getattr(self.operator, "A", None)
+        matrix: Any = matrix_of(self.operator)
         if matrix is None:
             return super().diagonal(progress=progress)
         return np.array(matrix.diagonal(), dtype=self.dtype)
 
     def to_dense(self, *, symmetrize: bool = False, progress: bool = False) -> np.ndarray:
         """The whole matrix, shape (m, n): a copy where it is the operator of a matrix."""
-        matrix: Any = getattr(self.operator, "A", None)
+        matrix: Any = matrix_of(self.operator)
         if matrix is None:
             return super().to_dense(symmetrize=symmetrize, progress=progress)
         dense = np.array(matrix.toarray() if issparse(matrix) else matrix, dtype=self.dtype)

@@ -10,6 +10,7 @@ from scipy.sparse import csc_array, csr_array, diags_array, issparse
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import sparse_of
+from hessop.operators.checks import matrix_of
 from hessop.operators.factorizations import Factorization, factorize
 from hessop.operators.foreign import as_symmetric
 from hessop.operators.inverses import InverseOperator
@@ -153,7 +154,7 @@ class SparseOperator(StructuredOperator):
         d = diagonal_of(other)
         if d is not None:
             return SparseOperator(self._matrix + diags_array(d))
-        matrix = other._matrix if isinstance(other, SparseOperator) else getattr(other, "A", None)
+        matrix = other._matrix if isinstance(other, SparseOperator) else matrix_of(other)
         if not issparse(matrix):
             return None
         try:

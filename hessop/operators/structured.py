@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import BaseOperator, is_real_number
-from hessop.operators.checks import float_dtype
+from hessop.operators.checks import float_dtype, matrix_of
 
 __all__ = [
     "Inertia",
@@ -147,7 +147,7 @@ def diagonal_of(operator: LinearOperator) -> np.ndarray | None:
     """The diagonal of an operator that is known to be diagonal; None for any other."""
     if isinstance(operator, StructuredOperator):
         return operator._as_diagonal()
-    matrix: Any = getattr(operator, "A", None)
+    matrix: Any = matrix_of(operator)
     if not issparse(matrix):
         return None
     entries = matrix.tocoo()
