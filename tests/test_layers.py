@@ -16,6 +16,7 @@ LAYERS = (
     {"operators"},
     {"optimize", "solvers", "spectrum"},
     {"applications", "diagnostics"},
+    {"__main__"},
 )
 # Rooms side by side that do not know each other.
 STRANGERS = {("differentiate", "tape"), ("tape", "differentiate")}

@@ -117,40 +117,43 @@ def as_operator(A: Any, name: str = "A") -> BaseOperator:
 
 
 def as_square(A: Any, name: str = "A") -> BaseOperator:
-    """The same for a square one.
+    """Any square operator or matrix as one of ours, symmetric or not.
 
     Raises
     ------
     TypeError, ValueError
         When it is no matrix, not real, or not square.
     """
-    operator = as_operator(A, name)
-    if operator.shape[0] != operator.shape[1]:
-        raise ValueError(f"{name} has shape {operator.shape}, expected a square operator.")
-    return operator
+    return _checked_square(as_operator(A, name), name)
 
 
 def as_symmetric(A: Any, name: str = "A") -> BaseOperator:
-    """The same for a symmetric one.
+    """Any symmetric operator or matrix as one of ours.
 
-    One that is not ours is tested with two products.
+    One that is not ours is tested with two products, which its counter shows.
 
     Raises
     ------
     TypeError, ValueError
         When it is no matrix, not real, not square, or not symmetric.
     """
-    operator = as_square(A, name)
     if isinstance(A, BaseOperator):
-        known = A.symmetric
+        operator = _checked_square(A, name)
+        known = operator.symmetric
     else:
+        operator = _checked_square(ForeignOperator(real_operator(A, name)), name)
         known = is_symmetric(operator)
-        operator = ForeignOperator(real_operator(A, name))
     if not known:
         raise ValueError(
             f"{name} is not symmetric, and has to be here. Where that is rounding, use "
             "(A + A.T) / 2; for a system that is not symmetric, solve(A, b)."
         )
+    return operator
+
+
+def _checked_square(operator: BaseOperator, name: str) -> BaseOperator:
+    if operator.shape[0] != operator.shape[1]:
+        raise ValueError(f"{name} has shape {operator.shape}, expected a square operator.")
     return operator
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from hessop._errors import NotConvergedWarning, warn_user
+from hessop._lengths import length
 from hessop._progress import progress_bar
 from hessop.operators.base import is_real_number
 
@@ -46,8 +47,8 @@ class Estimate:
 
     def is_within(self, rtol: float) -> bool:
         """Whether the error, of an array its norm, is at most rtol times the estimate."""
-        size, error = np.linalg.norm(self.estimate), np.linalg.norm(self.standard_error)
-        return bool(error <= rtol * size)
+        size, error = (length(np.ravel(one)) for one in (self.estimate, self.standard_error))
+        return error <= rtol * size
 
     def ended(self, status: str) -> Self:
         """The same with another status."""
