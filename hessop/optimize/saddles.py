@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
-from scipy.sparse.linalg import ArpackError, eigsh
 
+from hessop._errors import NotConvergedError
 from hessop.operators.hessian import HessianOperator
 from hessop.optimize.objectives import Objective
+from hessop.spectrum.critical_points import curvature_ends, zero_curvature
+from hessop.spectrum.eigen import extreme_eigenpairs
 
 __all__ = ["LowestCurvature", "leave_saddles", "lowest_curvature"]
 
 #: Saddle points left in one run at most.
 MAX_ESCAPES = 10
-#: A Hessian up to this size is decomposed as a whole, at once, or where Lanczos does not converge.
-_DENSE_AT_ONCE, _DENSE_AT_LAST = 200, 2000
-#: An eigenvalue counts as negative below minus this, times the largest in magnitude: rounding
-#: leaves about 1e-14 of it.
-_NEGATIVE = 1e-10
+#: Products of Lanczos at most; and up to which size a Hessian is decomposed as a whole where that
+#: does not converge.
+_PRODUCTS, _DENSE_AT_LAST = 2000, 2000
 
 
 class LowestCurvature(NamedTuple):
@@ -55,33 +55,22 @@ def lowest_curvature(H: HessianOperator) -> LowestCurvature:
 
     Raises
     ------
-    scipy.sparse.linalg.ArpackError
+    NotConvergedError
         When Lanczos does not find it, and the Hessian is too large to be formed.
     """
-    rng = np.random.default_rng(0)
-    values, vectors = _eigenpairs(H, rng)
-    size = float(np.abs(values).max())
-    negative = values < -max(_NEGATIVE, 10 * H.step_error) * size
-    lowest = int(np.argmin(values))
-    if not negative.any():
-        return LowestCurvature(float(values[lowest]), vectors[:, lowest], False)
-    direction = vectors[:, negative] @ rng.standard_normal(int(negative.sum()))
-    return LowestCurvature(float(values[lowest]), direction / np.linalg.norm(direction), True)
-
-
-def _eigenpairs(H: HessianOperator, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    n = H.shape[0]
-    if n > _DENSE_AT_ONCE:
-        start = rng.standard_normal(n).astype(H.dtype)
-        try:
-            # Both ends: the upper one is the measure of what counts as negative.
-            values, vectors = eigsh(H, k=2, which="BE", v0=start, ncv=40, tol=1e-4, maxiter=100)
-            return values, vectors
-        except ArpackError:
-            if n > _DENSE_AT_LAST:
-                raise
-    values, vectors = np.linalg.eigh(H.to_dense(symmetrize=True))
-    return values, vectors
+    pairs = curvature_ends(H, n_matvec=_PRODUCTS)
+    if not pairs.converged and H.shape[0] <= _DENSE_AT_LAST:
+        pairs = extreme_eigenpairs(H, H.shape[0], method="dense")
+    zero = zero_curvature(H, pairs.norm)
+    values, vectors = pairs.eigenvalues, pairs.eigenvectors
+    negative = values < -zero
+    if negative.any():
+        mixture = np.random.default_rng(0).standard_normal(int(negative.sum()))
+        direction = vectors[:, negative] @ mixture
+        return LowestCurvature(float(values[0]), direction / np.linalg.norm(direction), True)
+    if not pairs.converged:
+        raise NotConvergedError("The smallest eigenvalue was not found by Lanczos", pairs)
+    return LowestCurvature(float(values[0]), vectors[:, 0], False)
 
 
 def leave_saddles(
@@ -109,7 +98,7 @@ def leave_saddles(
     while True:
         try:
             lowest = lowest_curvature(objective.hess(result.x))
-        except ArpackError:
+        except NotConvergedError:
             unknown = (
                 "The smallest eigenvalue was not found by Lanczos, so that this may be a saddle "
                 "point."
