@@ -11,6 +11,9 @@ from hessop._errors import (
     NotTracedError,
     ProgramWarning,
 )
+from hessop.diagnostics.audits import Audit, Check, check_operator
+from hessop.diagnostics.preflights import Preflight, preflight
+from hessop.diagnostics.reports import CurvatureReport, report
 from hessop.operators.back_propagation import backprop_diagonal
 from hessop.operators.block_diagonal import BlockDiagonalOperator
 from hessop.operators.dense import DenseOperator
@@ -43,11 +46,34 @@ from hessop.solvers.quasi_newton import lbfgs_preconditioner
 from hessop.solvers.results import NegativeCurvature, SolveResult
 from hessop.solvers.retraining import Retrained, newton_retrain
 from hessop.solvers.sparse_factors import sparse_preconditioner
+from hessop.spectrum.conditions import condition_number
+from hessop.spectrum.critical_points import CriticalPoint, critical_point
+from hessop.spectrum.deflation import DeflatedOperator, deflated_operator
+from hessop.spectrum.densities import spectral_density
+from hessop.spectrum.density_results import SpectralDensity
+from hessop.spectrum.diagonals import diagonal
+from hessop.spectrum.eigen import extreme_eigenpairs
+from hessop.spectrum.eigen_results import Eigenpairs
+from hessop.spectrum.estimates import Estimate
+from hessop.spectrum.functions import effective_dimension, trace_of_function
+from hessop.spectrum.inertias import SignCounts, inertia
+from hessop.spectrum.lanczos_states import LanczosState, lanczos
+from hessop.spectrum.logdets import logdet
+from hessop.spectrum.norms import frobenius_norm, row_norms
+from hessop.spectrum.spectral_norms import spectral_norm
+from hessop.spectrum.traces import trace
 
 __all__ = [
+    "Audit",
     "BlockDiagonalOperator",
+    "Check",
+    "CriticalPoint",
+    "CurvatureReport",
+    "DeflatedOperator",
     "DenseOperator",
     "DiagonalOperator",
+    "Eigenpairs",
+    "Estimate",
     "FactorizedInverse",
     "FisherOperator",
     "GaussNewtonOperator",
@@ -55,6 +81,7 @@ __all__ = [
     "InverseGradientOperator",
     "JacobianOperator",
     "KroneckerOperator",
+    "LanczosState",
     "LowRankOperator",
     "MissingDerivativeError",
     "NTKOperator",
@@ -69,27 +96,41 @@ __all__ = [
     "NotTracedError",
     "Objective",
     "PathResult",
+    "Preflight",
     "ProgramWarning",
     "Retrained",
+    "SignCounts",
     "SolveResult",
     "SolverInverse",
     "SparseOperator",
+    "SpectralDensity",
     "backprop_diagonal",
     "block_jacobi_preconditioner",
+    "check_operator",
+    "condition_number",
     "conjugate_inverse_operator",
+    "critical_point",
+    "deflated_operator",
+    "diagonal",
+    "effective_dimension",
+    "extreme_eigenpairs",
     "factorized_inverse",
     "fisher_operator",
+    "frobenius_norm",
     "gauss_newton_operator",
     "hessian_operator",
+    "inertia",
     "inverse_gradient_operator",
     "inverse_operator",
     "jacobi_preconditioner",
     "jacobian_operator",
     "kfac_operator",
     "kfac_preconditioner",
+    "lanczos",
     "lbfgs_preconditioner",
     "least_squares",
     "likelihoods",
+    "logdet",
     "minimize",
     "neumann_inverse",
     "newton_retrain",
@@ -97,9 +138,16 @@ __all__ = [
     "nonlinear_constraint",
     "ntk_operator",
     "nystrom_preconditioner",
+    "preflight",
+    "report",
+    "row_norms",
     "solve",
     "solve_path",
     "sparse_preconditioner",
+    "spectral_density",
+    "spectral_norm",
+    "trace",
+    "trace_of_function",
 ]
 
 __version__ = "0.1.0"
