@@ -22,9 +22,11 @@ import argparse
 
 import autograd.numpy as np
 from autograd.scipy.special import logsumexp
+from scipy.sparse import eye_array
 from sklearn.datasets import load_digits
 
 from hessop import (
+    DenseOperator,
     check_operator,
     condition_number,
     critical_point,
@@ -107,13 +109,16 @@ def what_of_the_rest(H):
 
 def what_does_damping_do(H):
     print("\n   damping  condition  effective dimension  log-determinant")
+    n = H.shape[0]
+    # Many questions of a small matrix: multiplied out once, it answers all of them exactly.
+    matrix = DenseOperator.from_operator(H) if n <= 2000 else H
     rows = []
     for damping in DAMPINGS:
-        damped = H + damping * np.eye(H.shape[0])
+        damped = matrix + damping * eye_array(n)
         row = (
             float(condition_number(damped, rng=0)),
-            float(effective_dimension(H, damping, rng=0)),
-            float(logdet(H, damping=damping, rng=0)),
+            float(effective_dimension(matrix, damping, rng=0)),
+            float(logdet(matrix, damping=damping, rng=0)),
         )
         rows.append(row)
         print(f"  {damping:8.0e} {row[0]:10.3g} {row[1]:20.2f} {row[2]:16.2f}")

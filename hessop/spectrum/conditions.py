@@ -22,8 +22,6 @@ from hessop.spectrum.estimates import Estimate, check_rtol, exact_estimate, last
 __all__ = ["condition_number"]
 
 _METHODS = ("auto", "exact", "lanczos")
-# Up to this size all eigenvalues are computed.
-_DENSE = 500
 # With less products left, none are spent on the smallest eigenvalue.
 _LEAST = 20
 
@@ -48,7 +46,7 @@ def condition_number(
         Symmetric. One that is not hessop's is tested with two products.
     method : {"auto", "exact", "lanczos"}
         ``"exact"`` computes all eigenvalues, from n products. ``"lanczos"`` computes one eigenvalue
-        of each kind by `extreme_eigenpairs`. ``"auto"`` is exact where n is at most 500.
+        of each kind by `extreme_eigenpairs`. ``"auto"`` is exact where n is at most 2000.
     n_matvec : int, optional
         The most products; 200 for each unknown by default.
     rtol : float
@@ -90,7 +88,7 @@ def condition_number(
     operator = as_symmetric(A)
     n, tested = operator.shape[0], 0 if isinstance(A, BaseOperator) else 2
     limit = 200 * n if n_matvec is None else check_count(n_matvec, "n_matvec")
-    if method == "exact" or (method == "auto" and few_enough(operator, min(_DENSE, limit))):
+    if method == "exact" or (method == "auto" and few_enough(operator, limit)):
         values, spent = eigenvalues_of(operator, progress=progress)
         return exact_estimate(_ratio(operator, np.abs(values)), tested + spent)
     return last_of(
