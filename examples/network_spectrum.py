@@ -148,7 +148,7 @@ def train(images, targets, labels, progress):
         random_network(np.random.default_rng(0)),
         args=(images, targets),
         method="L-BFGS-B",
-        options={"maxiter": 200},
+        options={"maxiter": 500},
         progress=progress,
     )
     right = np.mean(np.argmax(scores(result.params, images), axis=1) == labels)
