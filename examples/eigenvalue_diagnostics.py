@@ -157,16 +157,23 @@ def main(arguments=None):
     if options.html:
         report(fun, x, args=args, rng=0).to_html(options.html)
         print(f"Saved {options.html}")
-    return {
-        "audit": audit,
-        "point": point,
-        "pairs": pairs,
-        "inertia": signs,
-        "flat": flat,
-        "trace": total,
-        "damped": rows,
-        "dense": H.to_dense(symmetrize=True),
-    }
+    check_answers(H, audit, point, pairs, signs, flat, total, rows)
+
+
+def check_answers(H, audit, point, pairs, signs, flat, total, rows):
+    """All answers against those of the whole matrix, which is small enough here."""
+    values = np.linalg.eigvalsh(H.to_dense(symmetrize=True))
+    assert audit.passed
+    assert point.kind == "not critical"  # stopped early
+    assert pairs.converged
+    assert np.allclose(pairs.eigenvalues, values[-5:], rtol=1e-6)
+    assert (signs.negative, signs.zero) == (0, flat)
+    assert abs(float(total) - values.sum()) < 4 * total.standard_error
+    for damping, (condition, effective, determinant) in zip(DAMPINGS, rows, strict=True):
+        damped = values + damping
+        assert np.isclose(condition, damped[-1] / damped[0], rtol=1e-6)
+        assert np.isclose(effective, np.sum(values / damped), rtol=1e-6)
+        assert np.isclose(determinant, np.sum(np.log(damped)), rtol=1e-6)
 
 
 if __name__ == "__main__":
