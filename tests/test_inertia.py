@@ -305,3 +305,16 @@ def test_what_was_not_found_is_undecided():
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         critical_point(cosines, np.zeros(2), **options)
+
+
+def test_a_hessian_at_hand_is_looked_at():
+    def fun(x):
+        return anp.sum(anp.cos(x)) + x[0] ** 2
+
+    H = hessian_operator(fun, np.zeros(300))
+    dense = H.to_dense()
+    point = critical_point(fun, np.zeros(300), A=dense)
+    assert (point.kind, point.smallest, point.largest) == ("saddle", -1.0, 1.0)
+    assert point.smallest_residual < 1e-12
+    with pytest.raises(ValueError, match=r"A has shape \(2, 2\), expected \(300, 300\)"):
+        critical_point(fun, np.zeros(300), A=np.eye(2))

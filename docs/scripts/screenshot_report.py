@@ -147,6 +147,8 @@ def main(page, folder="."):
     if program is None:
         raise SystemExit(f"there is no browser, expected one of {', '.join(NAMES)}.")
     page, folder = Path(page), Path(folder)
+    if not page.is_file():
+        raise SystemExit(f"there is no file {page}, expected a page that report.to_html has made.")
     folder.mkdir(parents=True, exist_ok=True)
     browser = Browser(program)
     try:

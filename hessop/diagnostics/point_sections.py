@@ -97,10 +97,10 @@ def critical(study: Study, allowed: Allowance) -> Iterator[Part]:
         study.x,
         args=study.args,
         grad=study.grad,
+        A=study.matrix,
         n_matvec=most,
         rng=study.rng,
     )
-    study.count_elsewhere(point.n_matvec)  # it has an operator of its own
     yield Row("kind", point.kind, note=point.reason)
     yield Row("gradient tolerance", point.gradient_tolerance, note="up to which it is critical")
     yield Row("curvature tolerance", point.curvature_tolerance, note="up to which it is flat")

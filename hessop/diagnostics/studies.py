@@ -73,7 +73,6 @@ class Study:
         self.operator = operator
         self.eigs, self.density, self.rng = eigs, density, rng
         self.H = operator()
-        self._elsewhere = 0
         self.budget = Budget(limit, lambda: self.n_matvec)
         self.interrupted = False
         self.largest: float | None = None
@@ -132,11 +131,7 @@ class Study:
     @property
     def n_matvec(self) -> int:
         """Products with the Hessian so far."""
-        return self.H.n_matvec + self._elsewhere
-
-    def count_elsewhere(self, products: int) -> None:
-        """Count products that were made with another operator of the same Hessian."""
-        self._elsewhere += products
+        return self.H.n_matvec
 
     def run(self, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """What long work gives.

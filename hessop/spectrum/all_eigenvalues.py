@@ -12,7 +12,7 @@ from hessop.operators.dense import DenseOperator
 from hessop.operators.foreign import ForeignOperator
 from hessop.operators.structured import StructuredOperator, diagonal_of
 
-__all__ = ["eigenvalues_of", "few_enough"]
+__all__ = ["eigenvalues_of", "few_enough", "has_entries"]
 
 # The most rows of a matrix whose eigenvalues are all computed without being told.
 _MOST = 2000
@@ -23,10 +23,10 @@ def few_enough(operator: BaseOperator, products: int) -> bool:
     if diagonal_of(operator) is not None:
         return True
     n = int(operator.shape[0])
-    return n <= _MOST and (n <= products or _has_entries(operator))
+    return n <= _MOST and (n <= products or has_entries(operator))
 
 
-def _has_entries(operator: BaseOperator) -> bool:
+def has_entries(operator: BaseOperator) -> bool:
     """Whether the matrix is known without products."""
     if isinstance(operator, ForeignOperator):
         return matrix_of(operator.operator) is not None

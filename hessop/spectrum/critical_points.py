@@ -11,8 +11,9 @@ import numpy as np
 
 from hessop._errors import NotConvergedWarning
 from hessop._lengths import length
-from hessop.operators.base import is_real_number
+from hessop.operators.base import BaseOperator, is_real_number
 from hessop.operators.checks import check_count
+from hessop.operators.foreign import as_symmetric
 from hessop.operators.hessian import HessianOperator, hessian_operator
 from hessop.spectrum.eigen import extreme_eigenpairs
 from hessop.spectrum.eigen_results import Eigenpairs
@@ -32,23 +33,24 @@ def zero_curvature(H: HessianOperator, norm: float, tol: float = _ZERO) -> float
     return max(tol, 10.0 * H.step_error) * norm
 
 
-def curvature_ends(H: HessianOperator, *, n_matvec: int, rng: Any = 0) -> Eigenpairs:
+def curvature_ends(A: BaseOperator, *, n_matvec: int, rng: Any = 0) -> Eigenpairs:
     """The smallest and the largest eigenvalue of a Hessian; all, up to 200 parameters.
 
     Without a warning: whether they have converged is to be seen in the result.
 
     Parameters
     ----------
-    H : HessianOperator
+    A : BaseOperator, shape (n, n)
+        Symmetric.
     n_matvec : int
         Products at most.
     rng : None, int or numpy.random.Generator
     """
-    n = H.shape[0]
+    n = A.shape[0]
     k = n if n <= _DENSE else 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)
-        return extreme_eigenpairs(H, k, which="BE", rtol=_RTOL, n_matvec=n_matvec, rng=rng)
+        return extreme_eigenpairs(A, k, which="BE", rtol=_RTOL, n_matvec=n_matvec, rng=rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,7 @@ def critical_point(
     *,
     args: tuple[Any, ...] = (),
     grad: Callable[..., Any] | None = None,
+    A: Any = None,
     gtol: float = 1e-5,
     tol: float = _ZERO,
     n_matvec: int = 2000,
@@ -130,6 +133,8 @@ def critical_point(
     args : tuple
     grad : callable, optional
         As for `hessian_operator`.
+    A : LinearOperator or matrix, shape (n, n), optional
+        The Hessian at x, where it is at hand: its eigenvalues are looked at.
     gtol : float
         The gradient counts as zero up to ``gtol ||H|| max(1, ||x||)``: as the difference of
         gradients between points whose distance is that part of x. So a multiple of `fun` has the
@@ -176,7 +181,10 @@ def critical_point(
             raise ValueError(f"{name} is {number!r}, expected a number from 0.")
     limit = check_count(n_matvec, "n_matvec", least=2)
     H = hessian_operator(fun, x, args=args, grad=grad)
-    pairs = curvature_ends(H, n_matvec=limit, rng=rng)
+    matrix = H if A is None else as_symmetric(A)
+    if matrix.shape != H.shape:
+        raise ValueError(f"A has shape {matrix.shape}, expected {H.shape}, for the entries of x.")
+    pairs = curvature_ends(matrix, n_matvec=limit, rng=rng)
     gradient = H.gradient.astype(np.float64)
     size = length(gradient)
     allowed = gtol * pairs.norm * max(1.0, length(H.x.astype(np.float64)))
@@ -198,7 +206,7 @@ def critical_point(
         largest_residual=float(pairs.residuals[-1]),
         curvature_tolerance=zero,
         escape=escape,
-        n_matvec=H.n_matvec,
+        n_matvec=pairs.n_matvec,
     )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from hessop.operators.base import BaseOperator, is_real_number
-from hessop.operators.checks import check_count, matrix_of
-from hessop.operators.foreign import ForeignOperator, as_symmetric
+from hessop.operators.checks import check_count
+from hessop.operators.foreign import as_symmetric
 from hessop.solvers.options import read_accuracy, read_preconditioner
+from hessop.spectrum.all_eigenvalues import has_entries
 from hessop.spectrum.eigen_methods import (
     by_any_means,
     by_decomposition,
@@ -199,8 +200,7 @@ def _read_method(method: str, which: str, A: BaseOperator, k: int, M: LinearOper
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}.")
     n = A.shape[0]
     if method == "auto":
-        entries = isinstance(A, ForeignOperator) and matrix_of(A.operator) is not None
-        if n <= (_DENSE_ENTRIES if entries else _DENSE) or 5 * k >= n:
+        if n <= (_DENSE_ENTRIES if has_entries(A) else _DENSE) or 5 * k >= n:
             return "dense"
         return "lobpcg" if M is not None and which in ("LA", "SA") else "auto"
     if which == "nearest" and method in ("lanczos", "lobpcg"):
