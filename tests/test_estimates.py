@@ -104,7 +104,7 @@ def halving(interrupt_at=None):
 def test_without_a_tolerance_the_last_is_taken():
     seen = []
     result = last_of(halving(), name="test", total=50, callback=seen.append)
-    assert result.status == "product limit"
+    assert result.status == "done"
     assert not result.converged
     assert [one.n_matvec for one in seen] == [10, 20, 30, 40, 50]
     assert float(result) == 1.0

@@ -43,7 +43,7 @@ def test_the_relation(steps):
     state = lanczos(DenseOperator(A), START, steps)
     V, T = state.vectors, tridiagonal(state)
     assert state.steps == state.n_matvec == steps
-    assert state.status == "product limit"
+    assert state.status == "done"
     np.testing.assert_allclose(V[:, 0] * state.norm, START, atol=1e-14)
     np.testing.assert_allclose(V.T @ V, np.eye(steps), atol=1e-14)
     np.testing.assert_allclose(V.T @ state.next_vector, 0.0, atol=1e-14)

@@ -333,7 +333,7 @@ def test_never_more_than_allowed(estimator, method, limit):
     found = estimator(counted, method=method, n_matvec=limit, rng=0)
     assert limit - 1 <= found.n_matvec == counted.spent <= limit
     assert found.method == method
-    assert found.status == "product limit"
+    assert found.status == "done"
     assert np.all(np.isfinite(found.standard_error))
     hutchinson = method == "hutchinson"
     assert hutchinson or len(counted.blocks) < 6 + limit / 8  # blocks, not single columns

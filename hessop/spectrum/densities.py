@@ -113,7 +113,7 @@ def spectral_density(
     >>> np.round(found.support, 3)
     array([0., 4.])
     >>> found.count(0.0, 1.0)  # a third of them
-    <Estimate 1666.56 ± 14, lanczos, 1002 products, product limit>
+    <Estimate 1666.56 ± 14, lanczos, 1002 products, done>
     >>> lower, upper = found.bands(2.0)
     >>> bool(lower < 1 / (2 * np.pi) < upper)
     True

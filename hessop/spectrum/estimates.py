@@ -31,7 +31,8 @@ class Estimate:
     method : str
     status : str
         ``"exact"``, ``"converged"`` (the error is as small as rtol asks), ``"product limit"``
-        (n_matvec are spent), ``"stopped"`` (by callback) or ``"interrupted"`` (by Ctrl-C).
+        (n_matvec were spent before that), ``"done"`` (they are spent, and no rtol was given),
+        ``"stopped"`` (by callback) or ``"interrupted"`` (by Ctrl-C).
     """
 
     estimate: Any
@@ -156,12 +157,14 @@ def last_of(
             )
             return last.ended("interrupted")
     assert last is not None, "an estimator gives at least one result"
-    if is_enough is not None and last.status != "exact":
-        warn_user(
-            f"{name} did not converge in {last.n_matvec} products: {last!r}. Raise n_matvec, or "
-            "rtol.",
-            NotConvergedWarning,
-        )
+    if last.status != "product limit":
+        return last
+    if is_enough is None:
+        return last.ended("done")
+    warn_user(
+        f"{name} did not converge in {last.n_matvec} products: {last!r}. Raise n_matvec, or rtol.",
+        NotConvergedWarning,
+    )
     return last
 
 

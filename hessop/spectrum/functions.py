@@ -105,7 +105,7 @@ def trace_of_function(
     >>> A = diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(10_000, 10_000))
     >>> estimate = trace_of_function(A, np.sqrt, rng=0)  # Σ √λ, nearly 4 n / π = 12732.4
     >>> estimate
-    <Estimate 12741.1 ± 27, lanczos, 242 products, product limit>
+    <Estimate 12741.1 ± 27, lanczos, 242 products, done>
     >>> abs(float(estimate) - 40_000 / np.pi) < 3 * estimate.standard_error
     True
     """

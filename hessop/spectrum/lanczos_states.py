@@ -41,7 +41,7 @@ class LanczosState:
     n_matvec : int
         Products spent, of tests too.
     status : str
-        ``"product limit"`` (all steps are done), ``"exact"`` (the space is invariant, before that
+        ``"done"`` (all steps), ``"exact"`` (the space is invariant, before that
         or then), ``"stopped"`` (by callback) or ``"interrupted"`` (by Ctrl-C).
     """
 
@@ -50,7 +50,7 @@ class LanczosState:
     beside: np.ndarray
     norm: float
     n_matvec: int
-    status: str = "product limit"
+    status: str = "done"
 
     @property
     def steps(self) -> int:
@@ -257,7 +257,7 @@ def _state_of(space: KrylovSpace, other: int) -> LanczosState:
         _frozen(space.off_diagonal),
         space.norm,
         space.steps + other,
-        "exact" if space.is_invariant else "product limit",
+        "exact" if space.is_invariant else "done",
     )
 
 

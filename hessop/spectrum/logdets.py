@@ -99,7 +99,7 @@ def logdet(
     >>> logdet(A, damping=0.1)
     <Estimate 1575.38, exact, 2 products, exact>
     >>> logdet(A, damping=0.1, method="lanczos", rng=0)
-    <Estimate 1555.82 ± 38, lanczos, 162 products, product limit>
+    <Estimate 1555.82 ± 38, lanczos, 162 products, done>
     """
     damping = check_damping(damping)
     operator = as_symmetric(A)
