@@ -7,8 +7,16 @@ import warnings
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from scipy.sparse import diags_array, eye_array, kron
+from scipy.sparse import diags_array, eye_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, eigsh
+from spectra import (
+    by_products,
+    grid_eigenvalues,
+    grid_laplacian,
+    laplacian,
+    laplacian_eigenvalues,
+    planted,
+)
 
 from hessop import DiagonalOperator, hessian_operator, jacobi_preconditioner
 from hessop._errors import NotConvergedWarning
@@ -18,28 +26,6 @@ from hessop.spectrum.eigen import extreme_eigenpairs
 from hessop.spectrum.searches import ENDS, Search
 
 N, K = 210, 4
-
-
-def planted(values, seed=0):
-    """A symmetric matrix with these eigenvalues."""
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(seed)
-    Q = np.linalg.qr(rng.standard_normal((values.size, values.size)))[0]
-    A = (Q * values) @ Q.T
-    return (A + A.T) / 2
-
-
-def by_products(A):
-    """The same, known by its products only."""
-    return LinearOperator(A.shape, matvec=lambda v: A @ v, matmat=lambda V: A @ V, dtype=A.dtype)
-
-
-def laplacian(n):
-    return diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n)).tocsr()
-
-
-def of_laplacian(n):
-    return 2.0 - 2.0 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1))
 
 
 def wanted(values, which, k=K):
@@ -113,7 +99,7 @@ def test_crowded_ends_of_a_large_laplacian(which, known):
 
         A = hessian_operator(energy, np.zeros(n))
     pairs = extreme_eigenpairs(A, 4, which=which, rng=0)
-    exact = wanted(of_laplacian(n), which, 4)
+    exact = wanted(laplacian_eigenvalues(n), which, 4)
     assert pairs.converged
     assert "exact" in pairs.method
     assert pairs.n_matvec < 400
@@ -122,18 +108,18 @@ def test_crowded_ends_of_a_large_laplacian(which, known):
 
 def test_a_large_grid_from_products_alone():
     a, b = 31, 43
-    A = (kron(laplacian(a), eye_array(b)) + kron(eye_array(a), laplacian(b))).tocsr()
-    values = np.add.outer(of_laplacian(a), of_laplacian(b)).ravel()
+    A = grid_laplacian(a, b)
+    values = grid_eigenvalues(a, b)
     for options in ({}, {"method": "shift-invert"}):
         pairs = extreme_eigenpairs(by_products(A), 4, which="SA", rng=0, **options)
-        check(A, pairs, np.sort(values)[:4])
+        check(A, pairs, values[:4])
         assert ("minres" in pairs.method) == bool(options)
 
 
 def test_slow_ends_are_found_by_minres():
     A = laplacian(500)
     pairs = extreme_eigenpairs(by_products(A), 2, which="SA", method="shift-invert", rng=0)
-    check(A, pairs, of_laplacian(500)[:2])
+    check(A, pairs, laplacian_eigenvalues(500)[:2])
     assert pairs.method == "shift-invert, minres"
 
 
@@ -155,7 +141,7 @@ def test_next_to_a_shift(sigma):
 def test_next_to_a_shift_of_a_sparse_matrix(sigma):
     n = 5000  # one is an eigenvalue, exactly
     pairs = extreme_eigenpairs(laplacian(n), 3, sigma=sigma, rng=0)
-    exact = of_laplacian(n)
+    exact = laplacian_eigenvalues(n)
     exact = np.sort(exact[np.argsort(np.abs(exact - sigma))[:3]])
     assert pairs.converged
     assert pairs.n_matvec < 100
@@ -259,7 +245,7 @@ def test_a_limit_is_kept_and_told():
     assert pairs.status == "product limit"
     assert "not converged" in str(pairs)
     # A Ritz value is never beyond the end, and an eigenvalue lies as near as its residual.
-    exact = of_laplacian(3000)
+    exact = laplacian_eigenvalues(3000)
     assert pairs.eigenvalues[0] >= exact[0]
     for value, residual in zip(pairs.eigenvalues, pairs.residuals, strict=True):
         assert np.abs(exact - value).min() <= residual * 1.001
@@ -434,7 +420,7 @@ def test_a_condition_number_that_is_not_found():
     A = by_products(laplacian(3000))
     with pytest.warns(NotConvergedWarning, match="condition_number did not converge"):
         estimate = condition_number(A, n_matvec=100, rng=0)
-    exact = of_laplacian(3000)
+    exact = laplacian_eigenvalues(3000)
     assert not estimate.converged
     assert estimate.n_matvec <= 100
     assert float(estimate) <= exact[-1] / exact[0]

@@ -3,41 +3,17 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from scipy.sparse import diags_array, eye_array, kron
+from scipy.sparse import diags_array
 from scipy.sparse.linalg import LinearOperator
+from spectra import by_products, grid_eigenvalues, grid_laplacian, planted
 
 from hessop import DiagonalOperator, LowRankOperator, hessian_operator
 from hessop.spectrum.critical_points import critical_point
 from hessop.spectrum.inertias import inertia
 
 
-def planted(values, seed=0):
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(seed)
-    Q = np.linalg.qr(rng.standard_normal((values.size, values.size)))[0]
-    A = (Q * values) @ Q.T
-    return (A + A.T) / 2
-
-
-def by_products(A):
-    return LinearOperator(A.shape, matvec=lambda v: A @ v, matmat=lambda V: A @ V, dtype=A.dtype)
-
-
 def counts(result):
     return result.negative, result.zero, result.positive
-
-
-def grid(a, b):
-    """A Laplacian, its eigenvalues, and a shift between two of them."""
-
-    def line(n):
-        return diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n))
-
-    def values(n):
-        return 2.0 - 2.0 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1))
-
-    A = kron(line(a), eye_array(b)) + kron(eye_array(a), line(b))
-    return A.tocsr(), np.sort(np.add.outer(values(a), values(b)).ravel())
 
 
 @pytest.mark.parametrize("below", [0, 1, 17, 40, 60])
@@ -68,7 +44,7 @@ def test_a_tolerance_and_a_shift():
 
 @pytest.mark.parametrize("rank", [0, 1, 2000])
 def test_large_sparse_matrices_are_counted_by_factors(rank):
-    A, values = grid(61, 83)
+    A, values = grid_laplacian(61, 83), grid_eigenvalues(61, 83)
     shift = (values[rank - 1] + values[rank]) / 2 if rank else 0.0
     result = inertia(A, shift=shift)
     assert counts(result) == (rank, 0, values.size - rank)

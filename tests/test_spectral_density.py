@@ -6,9 +6,9 @@ import autograd.numpy as anp
 import matplotlib as mpl
 import numpy as np
 import pytest
-from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from scipy.stats import wasserstein_distance
+from spectra import grid_eigenvalues, grid_laplacian, laplacian, laplacian_eigenvalues
 from structures import symmetric
 
 from hessop import (
@@ -34,18 +34,6 @@ N = 400
 METHODS = pytest.mark.parametrize("method", ["lanczos", "kernel-polynomial"])
 
 
-def laplacian(n):
-    return diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n))
-
-
-def laplacian_eigenvalues(n):
-    return 2.0 - 2.0 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1))
-
-
-def grid_laplacian(n):
-    return csr_array(kron(laplacian(n), eye_array(n)) + kron(eye_array(n), laplacian(n)))
-
-
 def wishart(n, samples):
     X = np.random.default_rng(0).standard_normal((n, samples))
     return X @ X.T / samples
@@ -57,8 +45,8 @@ OUTLIERS = np.array([3.0, 4.0, 5.0, 6.0, 8.0, 10.0])
 SPECTRA = {
     "path": (laplacian(N), laplacian_eigenvalues(N)),
     "grid": (
-        grid_laplacian(20),
-        np.add.outer(laplacian_eigenvalues(20), laplacian_eigenvalues(20)).ravel(),
+        grid_laplacian(20, 20),
+        grid_eigenvalues(20, 20),
     ),
     "wishart": (wishart(N, 2 * N), np.linalg.eigvalsh(wishart(N, 2 * N))),
     "outliers": (symmetric(0, *BULK, *OUTLIERS), np.r_[BULK, OUTLIERS]),
