@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from hessop.operators.probing import probe_blocks
 
@@ -90,9 +89,11 @@ class Sketch:
         image = self._image(block)
         self._size = max(self._size, float(np.linalg.norm(image, axis=0).max()))
         along, rest = self._split(image)
-        U, s, Vt = scipy.linalg.svd(rest, full_matrices=False)
+        # The same as the SVD of `rest`, in a fraction of the time.
+        Q, R = np.linalg.qr(rest)
+        U, s, Vt = np.linalg.svd(R, full_matrices=False)
         kept = s > 10.0 * float(np.finfo(self._dtype).eps) * self._size
-        new, beside = U[:, kept], s[kept, None] * Vt[kept]
+        new, beside = Q @ U[:, kept], s[kept, None] * Vt[kept]
         below = np.zeros((beside.shape[0], self.probes.shape[1]))
         self.coordinates = np.block([[self.coordinates, along], [below, beside]])
         self.probes = np.concatenate([self.probes, block], axis=1)

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from autograd import make_hvp
+from autograd.misc.flatten import flatten
 from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.stats import wasserstein_distance
 
 from hessop import DenseOperator, extreme_eigenpairs, hessian_operator, spectral_density, trace
-from hessop.params import read_tree
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "network_spectrum.py"
 PAIRS, PROBES, STEPS, RTOL = 10, 4, 60, 0.02
@@ -309,11 +309,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="turns of each contestant")
     options = parser.parse_args()
     loss, params, torch = trained()
-    layout, x = read_tree(params)
+    x, unflatten = flatten(params)
     H = hessian_operator(loss, params).compile()
     dense = H.to_dense(symmetrize=True)
     loops: dict[str, Product] = {
-        "autograd's product": make_hvp(lambda x: loss(layout.unflatten(x)))(x),
+        "autograd's product": make_hvp(lambda x: loss(unflatten(x)))(x)[0],
         "hessop's product": H.__matmul__,
     }
     if torch is not None:
