@@ -45,7 +45,7 @@ def find_function(target: str) -> Callable[..., Any]:
     found = _load(place)
     for part in name.split("."):
         if not hasattr(found, part):
-            known = [key for key in vars(found) if not key.startswith("_")]
+            known = [k for k, one in vars(found).items() if callable(one) and k[0] != "_"]
             near = f" It has {', '.join(known[:12])}." if known else ""
             raise InputError(f"{place} has no function {name!r}.{near}")
         found = getattr(found, part)
