@@ -11,7 +11,7 @@ from cases import CASES, normal
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from structures import STRUCTURES
 
-from hessop import hessian_operator, jacobian_operator
+from hessop import hessian_operator, jacobian_operator, minimize
 from hessop.diagnostics.audits import check_operator
 
 X = normal(1, 20, 5)
@@ -435,3 +435,19 @@ def test_a_gradient_that_vanishes_is_no_lack_of_digits():
 
     least = np.linalg.lstsq(X, y)[0]
     assert check_operator(fun=fun, x=least).passed
+
+
+def test_the_rounding_of_large_sums_is_seen_at_a_minimum():
+    # Two sums of about 10⁵ whose difference is near 300, as of a cross-entropy: rounding of the
+    # sums, and not that of x, is what differences of fun have at the minimum.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 4))
+
+    def fun(w):
+        scores = 200.0 + X @ w
+        return (anp.sum(anp.sqrt(scores**2 + 1.0 + (X @ w) ** 2)) - anp.sum(scores)) / 500.0
+
+    least = minimize(fun, np.ones(4), method="trust-exact", options={"gtol": 1e-9}).params
+    for seed in range(20):
+        audit = check_operator(fun=fun, x=least, rng=seed)
+        assert audit.passed, audit

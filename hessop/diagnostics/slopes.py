@@ -52,14 +52,23 @@ class Quotients:
     ----------
     best : ndarray or None
         The derivative.
-    error : float
-        What it may be wrong by, as a length.
     """
 
     best: np.ndarray | None = None
-    error: float = math.inf
+    _error: float = math.inf
+    _step: float = math.inf
+    _seen: float = 0.0
     _last: np.ndarray | None = None
     _change: float = math.inf
+
+    @property
+    def error(self) -> float:
+        """What it may be wrong by, as a length.
+
+        With smaller steps than the best one, quotients change by what rounding makes of values.
+        That may be more than was told, where large sums cancel on the way.
+        """
+        return self._error + self._seen / self._step
 
     def add(self, h: float, ahead: np.ndarray, behind: np.ndarray, noise: float) -> None:
         """Take in the values at ``x + h v`` and ``x - h v``, each wrong by `noise`.
@@ -75,10 +84,12 @@ class Quotients:
             error = (change / _FACTOR if converges else change) + noise / h
             # The first quotients of what oscillates may agree with each other, and with no other.
             is_refuted = self.best is not None and (
-                length(quotient - self.best) > _CLEAR * (self.error + error)
+                length(quotient - self.best) > _CLEAR * (self._error + error)
             )
-            if error < self.error or is_refuted:
-                self.best, self.error = quotient, error
+            if error < self._error or is_refuted:
+                self.best, self._error, self._step, self._seen = quotient, error, h, 0.0
+            else:
+                self._seen = max(self._seen, change * h)
             self._change = change
         self._last = quotient
 
