@@ -701,3 +701,10 @@ def test_a_hessian(estimator):
     assert found.n_matvec == H.n_matvec <= 150
     truth = TRUTHS[estimator](dense)
     assert np.linalg.norm(found.estimate - truth) <= 0.2 * np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("estimator", TRUTHS, ids=lambda estimator: estimator.__name__)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_matrix_that_is_not_finite(estimator, bad):
+    with pytest.raises(NonFiniteError, match="not finite, expected finite numbers"):
+        estimator(np.full((6, 6), bad))
