@@ -321,7 +321,7 @@ BAD = {
     "M": (lambda: extreme_eigenpairs(np.eye(4), 1, M=np.eye(3)), "M has shape"),
     "M indefinite": (
         lambda: extreme_eigenpairs(
-            by_products(planted(np.arange(1.0, 301.0))), 2, M=-eye_array(300), rng=0
+            by_products(planted(np.arange(1.0, 301.0))), 2, which="SA", M=-eye_array(300), rng=0
         ),
         "M is not positive definite",
     ),
@@ -424,3 +424,41 @@ def test_a_condition_number_that_is_not_found():
     assert not estimate.converged
     assert estimate.n_matvec <= 100
     assert float(estimate) <= exact[-1] / exact[0]
+
+
+def interrupted_after(A, most):
+    count = 0
+
+    def product(v):
+        nonlocal count
+        count += 1
+        if count == most:  # once: who goes on after it is found out
+            raise KeyboardInterrupt
+        return A @ v
+
+    return LinearOperator(A.shape, matvec=product, dtype=float)
+
+
+def test_condition_numbers_end_when_they_are_interrupted():
+    A = planted(np.geomspace(1e-6, 1.0, N))
+    with pytest.raises(KeyboardInterrupt):
+        condition_number(interrupted_after(A, 5), method="lanczos", rng=0)
+    with pytest.warns(NotConvergedWarning, match="condition_number was interrupted"):
+        found = condition_number(interrupted_after(A, 150), method="lanczos", rng=0)
+    assert found.status == "interrupted"
+    assert 1.0 < float(found) < np.inf
+
+
+def test_a_limit_below_the_size_is_kept():
+    A = by_products(planted(np.linspace(1.0, 2.0, 30)))
+    with pytest.warns(NotConvergedWarning, match="did not converge in"):
+        pairs = extreme_eigenpairs(A, 2, n_matvec=9, rng=0)
+    assert pairs.n_matvec <= 9 + 2  # the residuals of both are measured
+    assert pairs.status == "product limit"
+
+
+def test_a_preconditioner_is_for_the_small_end():
+    A = planted(np.geomspace(1.0, 1e3, N))
+    M = np.linalg.inv(A)
+    assert extreme_eigenpairs(by_products(A), 2, which="LA", M=M, rng=0).method == "lanczos"
+    assert extreme_eigenpairs(by_products(A), 2, which="SA", M=M, rng=0).method == "lobpcg"

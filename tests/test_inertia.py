@@ -294,3 +294,25 @@ def test_a_hessian_at_hand_is_looked_at():
     assert point.smallest_residual < 1e-12
     with pytest.raises(ValueError, match=r"A has shape \(2, 2\), expected \(300, 300\)"):
         critical_point(fun, np.zeros(300), A=np.eye(2))
+
+
+def test_an_interruption_is_not_passed_over():
+    A = planted(np.r_[-1.0, np.linspace(0.1, 1.0, 249)])
+    count = 0
+
+    def product(v):
+        nonlocal count
+        count += 1
+        if count == 30:
+            raise KeyboardInterrupt
+        return A @ v
+
+    operator = LinearOperator((250, 250), matvec=product, dtype=float)
+    with pytest.raises(KeyboardInterrupt):
+        inertia(operator, rng=0)
+    assert count == 30
+
+
+def test_a_shift_is_named():
+    with pytest.raises(ValueError, match="shift is nan, expected a finite real number"):
+        inertia(np.eye(2), shift=np.nan)

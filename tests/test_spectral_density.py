@@ -687,3 +687,8 @@ def test_errors_of_functions(method):
             effective_dimension(A, damping, method=method)
     with pytest.raises(ValueError, match="damping is nan, expected a finite real number"):
         logdet(A, damping=np.nan, method=method)
+
+
+def test_a_zero_matrix_is_drawn_on_a_logarithmic_scale():
+    ax = spectral_density(np.zeros((5, 5)), scale="log").plot()
+    assert ax.get_title() == "near zero: 1"

@@ -175,7 +175,8 @@ def preflight(
     n_matvec = check_count(n_matvec, "n_matvec", least=2)
     for name, value in (("rtol", rtol), ("budget", budget)):
         if not is_real_number(value) or not 0.0 < value < math.inf:
-            raise ValueError(f"{name} is {value!r}, expected a positive number.")
+            unit = " of seconds" if name == "budget" else ""
+            raise ValueError(f"{name} is {value!r}, expected a positive number{unit}.")
     before = operator.n_matvec
     generator = np.random.default_rng(rng)
     timings = measure(operator, 0.2 * budget, generator)

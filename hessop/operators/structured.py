@@ -158,10 +158,10 @@ def diagonal_of(operator: LinearOperator) -> np.ndarray | None:
     return diagonal
 
 
-def check_damping(damping: Any) -> float:
-    """A damping as a float: a real finite number."""
+def check_damping(damping: Any, name: str = "damping") -> float:
+    """A damping, or a shift, as a float: a real finite number."""
     if not is_real_number(damping) or not np.isfinite(damping):
-        raise ValueError(f"damping is {damping!r}, expected a finite real number.")
+        raise ValueError(f"{name} is {damping!r}, expected a finite real number.")
     return float(np.asarray(damping))
 
 

@@ -112,6 +112,8 @@ def _estimates(
     """One when the largest is known, by the smallest that was met then; and one at the end."""
     largest = _one(A, "LM", limit - tested, rtol, rng)
     spent = tested + largest.n_matvec
+    if largest.status == "interrupted":
+        raise KeyboardInterrupt  # nothing is known of the smallest yet
     if limit < spent + _LEAST:
         yield Estimate(1.0, math.inf, spent, "lanczos")
         return
@@ -128,6 +130,8 @@ def _estimates(
         error = condition * float(np.linalg.norm(residuals / sizes))
     estimate = Estimate(condition, error, spent, "lanczos")
     yield estimate.ended("converged") if largest.converged and smallest.converged else estimate
+    if smallest.status == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _one(

@@ -47,7 +47,7 @@ def curvature_ends(A: BaseOperator, *, n_matvec: int, rng: Any = 0) -> Eigenpair
     rng : None, int or numpy.random.Generator
     """
     n = A.shape[0]
-    k = n if n <= _DENSE else 2
+    k = n if n <= min(_DENSE, n_matvec) else min(n, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)
         return extreme_eigenpairs(A, k, which="BE", rtol=_RTOL, n_matvec=n_matvec, rng=rng)

@@ -121,4 +121,4 @@ def deflated_operator(A: Any, pairs: Any, *, shift: float = 0.0) -> DeflatedOper
         raise ValueError(
             "the vectors of pairs are not linearly independent. Leave out those that are repeated."
         )
-    return DeflatedOperator(operator, U, check_damping(shift))
+    return DeflatedOperator(operator, U, check_damping(shift, "shift"))

@@ -42,7 +42,11 @@ class DensityPlot:
             if part.size:
                 self._curve(ax, np.abs(part), part, label=label)
         ax.set(xlabel="|λ|", ylabel="density of log10 |λ|", xscale="log")
-        ax.legend(title=f"near zero: {float(self.found.mass_near_zero()):.3g}")
+        zero = f"near zero: {float(self.found.mass_near_zero()):.3g}"
+        if x.size:
+            ax.legend(title=zero)
+        else:
+            ax.set_title(zero)
 
     def _curve(
         self, ax: Any, at: np.ndarray, x: np.ndarray, floor: float = 0.0, label: str | None = None

@@ -68,8 +68,8 @@ def extreme_eigenpairs(
         where the operator is structured, sparse, or has a program with sparse factors, else by
         MINRES; for an end, with a shift beyond it that is found on the way. ``"lobpcg"``: SciPy's,
         for one end. ``"dense"``: all eigenvalues of the matrix, from n products. ``"auto"`` is
-        dense for small matrices, lobpcg where M is given, and else Lanczos; where the smallest or
-        largest are crowded and Lanczos is slow, it goes on by shift-invert.
+        dense for small matrices, lobpcg for ``"SA"`` with M, and else Lanczos; where the smallest
+        or largest are crowded and Lanczos is slow, it goes on by shift-invert.
     M : LinearOperator or matrix, shape (n, n), optional
         A preconditioner, symmetric positive definite: of lobpcg, and of MINRES.
     n_matvec : int, optional
@@ -138,7 +138,7 @@ def extreme_eigenpairs(
     rtol, atol = read_accuracy(rtol, atol), float(atol)
     limit = _PRODUCTS * n + 100 if n_matvec is None else check_count(n_matvec, "n_matvec")
     M = read_preconditioner(M, operator)
-    method = _read_method(method, which, operator, k, M)
+    method = _read_method(method, which, operator, k, M, limit - spent)
     rng = np.random.default_rng(rng)
     problem = EigenProblem(
         A=operator,
@@ -195,14 +195,18 @@ def _read_which(which: str | None, sigma: float | None) -> tuple[str, float]:
     return "nearest", float(sigma)
 
 
-def _read_method(method: str, which: str, A: BaseOperator, k: int, M: LinearOperator | None) -> str:
+def _read_method(
+    method: str, which: str, A: BaseOperator, k: int, M: LinearOperator | None, limit: int
+) -> str:
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}.")
     n = A.shape[0]
     if method == "auto":
-        if n <= (_DENSE_ENTRIES if has_entries(A) else _DENSE) or 5 * k >= n:
+        at_hand = has_entries(A)
+        small = n <= (_DENSE_ENTRIES if at_hand else _DENSE) or 5 * k >= n
+        if small and (at_hand or n <= limit):
             return "dense"
-        return "lobpcg" if M is not None and which in ("LA", "SA") else "auto"
+        return "lobpcg" if M is not None and which == "SA" else "auto"
     if which == "nearest" and method in ("lanczos", "lobpcg"):
         raise ValueError(
             f"method is {method!r}, which finds the ends of a spectrum only. For eigenvalues next "

@@ -157,7 +157,7 @@ def inertia(
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}.")
     operator = as_symmetric(A)
     before = operator.n_matvec - (0 if isinstance(A, BaseOperator) else 2)
-    shift = check_damping(shift)
+    shift = check_damping(shift, "shift")
     n_probes, degree = check_count(n_probes, "n_probes", least=2), check_count(degree, "degree")
     rng = np.random.default_rng(rng)
     count = _Counting(operator, before, _read_tolerance(tol, operator, shift, rng), shift)
@@ -247,6 +247,8 @@ class _Counting:
                     atol=0.1 * self.tolerance,
                     rng=rng,
                 )
+            if pairs.status == "interrupted":
+                raise KeyboardInterrupt  # no count is known yet
             distance = np.abs(pairs.eigenvalues - self.shift)
             known = np.maximum(distance - self.tolerance, self.tolerance - distance)
             if not pairs.converged or (known < pairs.residuals).any():
