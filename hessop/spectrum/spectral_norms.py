@@ -147,7 +147,7 @@ def _of_dense(operator: BaseOperator, progress: bool) -> float:
     if isinstance(operator, DiagonalOperator):
         return float(np.abs(operator.diagonal()).max())
     dense = operator.to_dense(progress=progress).astype(np.float64, copy=False)
-    if np.isnan(dense).any():  # of which LAPACK would say that it does not converge
+    if not np.isfinite(dense).all():  # of which LAPACK would say that it does not converge
         return math.nan
     return float(np.linalg.norm(dense, 2))
 
